@@ -49,7 +49,7 @@ def cpus(text: str) -> int:
 def add_concurrency(parser: argparse.ArgumentParser, *, cpus_default: str, points: bool) -> None:
     """Declare the options of processors, races and preemption of run, campaign and replay.
 
-    ``points``: ``--preempt`` also takes what only one run can, ``all`` and the points of a report.
+    ``points``: ``--preempt`` also accepts values for a single run: ``all`` and a report's points.
     """
     parser.add_argument(
         "--cpus",

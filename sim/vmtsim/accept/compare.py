@@ -7,8 +7,8 @@ Three things may differ, and are only marked:
 
 * times;
 * values that are the guest's own: uptime, release, version, interfaces, file systems;
-* the place of what comes at a period of its own, such as the uptime, or a ping of the host, and
-  how often it comes: that it comes at all has to be the same.
+* * the place and number of periodic messages, such as the uptime or a ping of the host; each must
+  occur on both sides.
 """
 
 from __future__ import annotations

@@ -110,7 +110,7 @@ class Console:
 
     def __init__(self, spawn: Any, *, progress: Callable[[str], None] | None = None) -> None:
         self._spawn = spawn
-        self._spawn._begin()  # noqa: SLF001 - ours, see _Cleaned
+        self._spawn._begin()  # noqa: SLF001 - of this file, see _Cleaned
         self._progress = progress or (lambda _line: None)
 
     @classmethod
@@ -222,7 +222,7 @@ class Console:
             return
 
     def close(self) -> None:
-        """Close it."""
+        """Close the console."""
         self._spawn.close()
 
     def _last(self) -> str:

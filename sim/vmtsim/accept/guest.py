@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 # Candidates for the files' directory, first writable one; /var/tmp is in every system (hier(7)).
 PLACES = ("/var/tmp", "/tmp", "/root", "/mnt")
-_MARKS = 90  # length of what Shell.run puts around a command
+_MARKS = 90  # length of the text that Shell.run adds to a command
 # strerror(3) of NetBSD -> errno, as drvctl, modload and sysctl print it (sys/errno.h,
 # lib/libc/gen/errlist).
 ERRNO = {

@@ -37,7 +37,7 @@ LAST_PING = "ping"
 class End:
     """The driver's state at the end of a scenario, as far as it is visible.
 
-    ``alive``: it answered a last ping; None if it was not attached, and so not asked.  ``unload``:
+    ``alive``: it answered a last ping; None if it was not attached.  ``unload``:
     the result of modunload, "0" or an error; ``device``: a device that was still attached.
     """
 
@@ -155,7 +155,7 @@ class GuestSession(Session):
     def fact(self, name: str, /) -> str | None:
         """Return a fact that the guest reported before the scenario, or that was set since.
 
-        The guest is not asked now: the expected event may come meanwhile.
+        This does not query the guest: the expected event could come during the query.
         """
         return self._facts.get(name)
 

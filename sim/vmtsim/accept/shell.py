@@ -17,7 +17,7 @@ from vmtgen.common.dataclass import dataclass
 from vmtsim.accept.console import Console, ConsoleTimeoutError
 from vmtsim.accept.texts import NOISE
 
-# Seconds without the closing mark after which the shell is asked for it again.
+# Seconds without the closing mark after which vmtsim requests the mark again.
 _AGAIN = 15.0
 # Longer lines may not fit a terminal's input queue: TTYHOG, 1024, in NetBSD's sys/sys/tty.h.
 LONGEST = 500

@@ -113,7 +113,7 @@ class Walk:
             )
             return
         self._runs("status")
-        # It may report problems of this system: that is not a defect of vmtctl.
+        # vmtctl doctor may report problems of this system: that is not a defect of vmtctl.
         self._runs("doctor", good=(0, 1, 2))
         for verb, there in (("detach", False), ("attach", True)):
             done = self._call(verb)

@@ -1,4 +1,4 @@
-"""What operator and administrator may do to a VMware Tools driver in the first phase of a run.
+"""The actions of operator and administrator on a VMware Tools driver in the first phase of a run.
 
 Each action draws its verbs and arguments.  They are those of scenarios, so that everything a
 campaign does can be written as a scenario.

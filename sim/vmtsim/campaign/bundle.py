@@ -16,7 +16,7 @@ from vmtsim.core import fingerprint
 
 
 class VersionMismatchError(ReportedError):
-    """A worker whose vmtsim differs from the campaign's: a seed would mean something else to it."""
+    """A worker whose vmtsim differs from the campaign's: a seed would give another run there."""
 
 
 @dataclass(frozen=True)

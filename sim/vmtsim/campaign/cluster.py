@@ -62,7 +62,7 @@ def cluster(address: str, jobs: int) -> Iterator[WorkerPool]:
 
                 def stop() -> None:
                     end()
-                    # Where the scheduler is gone, there is nothing left to cancel.
+                    # Without a scheduler there is nothing to cancel.
                     with suppress(Exception):
                         executor.shutdown(wait=False)
 
@@ -134,7 +134,7 @@ def _close(client: Any) -> None:
 
 
 async def _identity(distributed: Any, address: str) -> str:
-    """Ask the server at this address what it is."""
+    """Return the kind of the server at this address."""
 
     async def ask() -> str:
         async with distributed.rpc(address, timeout=ANSWER) as peer:

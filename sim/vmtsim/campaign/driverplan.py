@@ -289,7 +289,7 @@ def second_phase(subject: Subject, start: int, opened: list[str]) -> tuple[Step,
         *(step(0.5, "guest.close", name) for name in opened),
         # Threads that a close woke up, or that went to sleep only now.
         step(1, "guest.interrupt", True),
-        # It may be gone, or present.
+        # The device may be present or not.
         step(5, "guest.load", None),
     ]
     if found.unload is None or found.error:

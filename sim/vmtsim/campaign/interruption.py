@@ -25,7 +25,7 @@ REASONS = {
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal asks the campaign to end.  ``exit_status`` is a shell's: 128 and the number."""
+    """A signal ends the campaign.  ``exit_status`` is that of a shell: 128 plus the number."""
 
     def __init__(self, number: int = signal.SIGINT) -> None:
         super().__init__(REASONS[signal.Signals(number)])

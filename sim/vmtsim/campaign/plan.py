@@ -136,7 +136,7 @@ def _of_vmware(seed: int, survey: Survey, *, builtin: bool | None, cpus: int | N
 
 def _swarm(rng: Rng) -> dict[str, tuple[int, int]]:
     """Draw the odds of each fault: absent in half of the runs, in some runs frequent."""
-    # A few runs have no faults: what only happens without them must occur, too.
+    # A few runs have no faults, for the code that runs only without them.
     presence = rng.choice((1, 4, 4, 4, 6))
     drawn = {name: (rng.chance(presence, 8), rng.choice(_ODDS)) for name in sorted(ALL_FAULTS)}
     return {name: (odds, 10_000) for name, (present, odds) in drawn.items() if present}
@@ -241,14 +241,14 @@ def _liveness(start: int, finale: str, survey: Survey) -> tuple[Step, ...]:
         step(0, "guest.powerd", True),
         step(0, "guest.load", None),
         step(0, "guest.hostname", "back.example"),
-        # The kernel's own driver may have attached while ours was unloaded.
+        # The kernel's own driver may have attached while the module was unloaded.
         step(1, "guest.detach", survey.device),
         step(2, "guest.rescan", _parent(survey)),
         # Another client may hold the channel for 40 s, and a lost slot stays taken as long; the
         # driver's longest pause between two attempts is 30 s.
         step(80, "host.tclo", "ping"),
         step(80, "expect.reply", reply("ping", "OK "), 5),
-        # And once more without faults: the driver must resend what faults made it forget.
+        # Once more without faults: the driver must resend the information that it lost in a fault.
         step(90, "host.lose", "all"),
         step(90, "expect.reply", reply("reset", "OK ATR toolbox"), 45),
         step(90, "expect.reply", reply("Capabilities_Register", "OK "), 45),

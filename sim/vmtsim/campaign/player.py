@@ -40,9 +40,9 @@ if TYPE_CHECKING:
 # Kernel calls and traps of one seed: a limit for one that never ends.  A busy seed has some
 # 150,000.
 LIMIT = 5_000_000
-# What a module that cannot be unloaded leaves behind at the end, as in its survey.
+# Findings about objects that are left if a module cannot be unloaded, as in its survey.
 _AS_EVER = frozenset({"module-unloads", "devices-gone"})
-# What must happen in some run, if it is requested.
+# "Sometimes" properties that exist only with an option.
 KNOWN = "known race: "
 STOPPED = "a thread preempted between two calls"
 # Python's own lock lets only one thread of a process run at a time anyway.
@@ -61,9 +61,9 @@ class Choice:
 class Played:
     """The result of one run.  Times in virtual ns, ``wall`` in seconds.
 
-    ``expected`` names what must happen in some run, ``subject`` describes the module.  ``trace``
-    holds the compressed lines of the trace if they were requested, ``trouble`` the traceback if the
-    simulator itself failed, or the part of the kernel that has no model.
+    ``expected`` has the names of the "sometimes" properties, ``subject`` describes the
+    module.  ``trace`` holds the compressed lines of the trace if they were requested, ``trouble``
+    the traceback if the simulator itself failed, or the part of the kernel that has no model.
     """
 
     seed: int
@@ -228,7 +228,7 @@ class Performance:
 def perform(module: Path, plan: Plan, subject: Subject, setup: Setup) -> Performance:
     """Run a plan; if that finds nothing, run it once more with threads preempted.
 
-    The second run happens if ``setup`` asks for points, which are drawn near memory that was shared
+    The second run happens if ``setup`` has points, which are drawn near memory that was shared
     in the first run.
     """
     player = Player(module, plan, subject, setup=setup)

@@ -47,7 +47,7 @@ class Failure:
 
     @property
     def seeds(self) -> str:
-        """How many seeds broke it, in words."""
+        """The number of seeds that broke it, as text."""
         return "1 seed" if self.count == 1 else f"{self.count} seeds"
 
 
@@ -80,7 +80,7 @@ class Record:
     failed: int = 0
     status: int = 0
     replayed: int = 0
-    # Description of the module, and what must happen in some run.
+    # Description of the module, and the "sometimes" properties.
     subject: str = ""
     expected: list[str] = field(default_factory=list)
     # Property -> how often, and -> the first seed that reached it.
@@ -125,7 +125,7 @@ class Record:
                               report=played.trouble.splitlines()))  # fmt: skip
 
     def expect(self, names: Iterable[str]) -> None:
-        """Add names of what must happen in some run, in the order in which they are listed."""
+        """Add names of "sometimes" properties, in the order in which they are listed."""
         known = set(self.expected)
         self.expected += [name for name in names if name not in known]
 
@@ -149,7 +149,7 @@ class Record:
 
     @property
     def never(self) -> tuple[str, ...]:
-        """What never happened."""
+        """The properties that no run reached."""
         return tuple(name for name in self.properties if not self.reached.get(name))
 
     def stale(self, first: int) -> int:

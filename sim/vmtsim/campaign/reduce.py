@@ -161,8 +161,8 @@ def reduce(
             module, plan, subject,
             choice=choice_of(part), until=until, setup=setup, points=whole.points,
         )  # fmt: skip
-        # A run that is cut short unloads the module while processes still use it: what that breaks
-        # is not the failure.
+        # A run that ends early unloads the module while processes still use it: rules that this
+        # breaks are not the failure.
         failed = any(each.rule == rule and each.at < until for each in player.play())
         if failed and len(part) < len(best):
             best = part

@@ -47,7 +47,7 @@ _SAVE = 10.0
 
 @dataclass(frozen=True)
 class Settings:
-    """What to run.  ``last`` None: without end, until ``minutes`` (of real time) are over.
+    """The settings of a campaign.  ``last`` None: without end, for ``minutes`` of real time.
 
     One in ``check_determinism`` seeds is run twice; 0 is none.  ``canary_seeds`` is the number of
     seeds within which the canary must be caught.  ``settled`` ends the campaign early: after that
@@ -117,7 +117,7 @@ class Campaign:
         )
         if resumed is not None:
             records.same_campaign(resumed, self.record)
-            # The seeds of this campaign are all that is left to run, whatever was planned before.
+            # Only the seeds of this campaign remain to run, whatever was planned before.
             resumed.planned = planned and records.joined([*resumed.seeds, *planned])
             resumed.commit = self.record.commit
             self.record = resumed
@@ -245,7 +245,7 @@ class Campaign:
         self, executor: Executor, module: Path | ModuleBundle, seed: int, keep: bool
     ) -> Future[Played]:
         try:
-            # It may start a process, which must happen whole.
+            # submit() may start a process, which a signal must not interrupt.
             with self._interruption.held():
                 return executor.submit(play_one, module, seed, self.settings.setup, keep)
         except Exception as error:

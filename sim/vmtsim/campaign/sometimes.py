@@ -1,6 +1,6 @@
-"""What has to happen in some run of a campaign: proof that faults reached interesting places.
+"""The "sometimes" properties: events that some run of a campaign must reach.
 
-If a property never came true, the campaign does not reach what it is for.  The idea is that of
+If no run reaches a property, the campaign does not test what it should.  The idea is that of
 "sometimes" assertions in Antithesis.
 """
 
@@ -147,7 +147,7 @@ def _of(subject: Subject) -> Mapping[str, tuple[str, Callable[[Event], bool]]]:
 def expected(subject: Subject, counters: Iterable[str]) -> tuple[str, ...]:
     """Return the names of all properties for a driver with these counters.
 
-    What a driver detects is visible in its counters, below machdep in sysctl, not in its messages.
+    A driver's counters, below machdep in sysctl, show the faults that it detects, not its messages.
     A driver that makes no allocation that may fail gets no fault of the kernel.
     """
     faults = sorted(ALL_FAULTS) if subject.vmware else []

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Words:
-    """What the steps of a scenario send to a driver: (command, data) of ioctls, and texts."""
+    """The data that a scenario sends to a driver: (command, data) of ioctls, and texts."""
 
     ioctls: tuple[tuple[int, str | int], ...] = ()
     texts: tuple[str, ...] = ()
@@ -97,7 +97,7 @@ class Subject:
 
 
 def subject_of(module: Path, setup: Setup) -> Subject:
-    """Return what is known of the module in ``module``.
+    """Return the driver in the file ``module`` and its properties.
 
     Raises OSError, and vmtgen.kobj.KobjError if it is not a module.
     """

@@ -51,7 +51,7 @@ class WorkerPool:
 
     ``main`` runs the seeds; ``second`` re-runs some of them, and its processes must hash strings
     differently than those of ``main`` for that to prove anything.  It reads the module from its
-    path; ``pack`` makes what ``main`` gets instead of the path.
+    path; ``pack`` converts the path to the argument that ``main`` gets.
 
     ``workers`` returns how many seeds run concurrently, now; 0 if there is no worker.  The campaign
     waits ``patience`` seconds for workers to come back.  ``explain`` turns an exception of the

@@ -1,4 +1,4 @@
-"""Which vmtsim this is, to the byte: a seed means the same only for the same code."""
+"""Identifies the code of this vmtsim: a seed gives the same run only with the same code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one backdoor call carries: seven registers, and the memory they may point at."""
+"""The arguments of a backdoor call: seven registers, and the memory that they may point to."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Protocol
 from vmtgen.common.dataclass import dataclass
 
 
-class GuestFault(Exception):  # noqa: N818 - the processor's own word for it
+class GuestFault(Exception):  # noqa: N818 - the term of processors
     """The guest's memory is not mapped, or not writable, at ``address``."""
 
     def __init__(self, address: int, size: int, *, write: bool) -> None:

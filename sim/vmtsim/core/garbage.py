@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def collected_at_end() -> Iterator[None]:
-    """Collect nothing meanwhile; at the end, collect only new objects."""
+    """Disable the collector in the block; at its end, collect only new objects."""
     if not gc.isenabled():
         yield
         return

@@ -1,4 +1,4 @@
-"""Files that a run writes where the user asked, completely or not at all.
+"""Output files of a run, each written completely or not at all.
 
 A regular file is written beside its destination and renamed into place, so that no reader sees half
 of one and an old one survives a failure.  Anything else (a pipe, /dev/stdout) is opened and written
@@ -50,7 +50,7 @@ def _found(path: Path) -> os.stat_result | None:
 def check(paths: Iterable[Path | None]) -> None:
     """Raise OutputError for a path that cannot be written, before the work starts.
 
-    None stands for an option that was not given.  Pipes are not opened: that could block forever.
+    None means an option that was not given.  Pipes are not opened: that could block forever.
     """
     taken: dict[str, Path] = {}
     for path in paths:
@@ -84,7 +84,7 @@ def _inherited(found: os.stat_result) -> int | None:
 
 
 def replaceable(path: Path) -> bool:
-    """Return whether writing ``path`` replaces it as a whole, so that it may be written repeatedly.
+    """Return whether a write to ``path`` replaces the whole file, so that it can be repeated.
 
     This is false for pipes, terminals, and files that the shell opened for this process.
     """

@@ -28,13 +28,13 @@ class TraceError(ReportedError):
     """A file that is not a trace, or one of a version that this program does not know."""
 
 
-# What a byte that does not print is written as.
+# The text for an unprintable byte.
 _ESCAPES = {byte: f"\\x{byte:02x}" for byte in range(256) if not 0x20 <= byte < 0x7F}
 _ESCAPES[0x5C] = "\\\\"
 
 
 def printable(data: bytes | str) -> str:
-    r"""Return bytes as readable ASCII: ``\xNN`` for what does not print, ``\\`` for a backslash.
+    r"""Return bytes as readable ASCII: ``\xNN`` for unprintable bytes, ``\\`` for a backslash.
 
     Nothing is lost (see ``unprintable``).  Text that is a ``str`` already is returned unchanged.
     """
@@ -61,7 +61,7 @@ def unprintable(text: str) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One thing that happened.
+    """One event of a run.
 
     ``sequence`` counts from 0 over the whole run, ``at`` is virtual time in nanoseconds since the
     guest's power-on, ``kind`` is a dotted name (``rpci``, ``tclo.reply``, ``violation`` ...),
@@ -181,7 +181,7 @@ class TraceFile:
         self._file.write(json.dumps(record, default=_plain, separators=(",", ":")) + "\n")
 
     def __call__(self, event: Event) -> None:
-        """Write one event: a TraceFile is subscribed as it is."""
+        """Write one event; a TraceFile itself can be a subscriber."""
         self._file.write(event.json() + "\n")
 
     def close(self) -> None:

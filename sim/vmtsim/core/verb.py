@@ -78,7 +78,7 @@ class Verb:
 
     @property
     def shorthand(self) -> str | None:
-        """The argument that plain text or a number stands for."""
+        """The argument that plain text or a number means."""
         return getattr(self.arguments, "SHORTHAND", None)
 
     @property
@@ -107,7 +107,7 @@ class Verb:
         return {self.shorthand: plain}
 
     def value(self, plain: Any) -> Any:
-        """Return the value that an argument in plain form stands for.
+        """Return the value that an argument in plain form means.
 
         Raises ArgumentError if it is invalid.
         """

@@ -1,4 +1,4 @@
-"""aarch64: AAPCS64 calls, TPIDR_EL1 = curlwp, the hypervisor behind ``mrs xzr, mdccsr_el0``.
+"""aarch64: AAPCS64 calls, TPIDR_EL1 = curlwp, the hypervisor called by ``mrs xzr, mdccsr_el0``.
 
 Source of the trap: open-vm-tools lib/backdoor/backdoorGcc64_arm64.c, lib/include/backdoor_def.h.
 """

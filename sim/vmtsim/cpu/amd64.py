@@ -28,7 +28,7 @@ _CALL = (
     x86.UC_X86_REG_RAX,
 )
 _ARGUMENTS = _CALL[2:8]
-# As instructions number them: the registers of the arguments, and two more.
+# Register numbers in instructions: the argument registers, and two more.
 _ENCODED = (7, 6, 2, 1, 8, 9)
 _RAX, _RSP = 0, 4
 _PRESERVED = (
@@ -83,7 +83,7 @@ class Amd64(X86):
             preserved_registers=_PRESERVED,
             trap_registers=_TRAP,
         )
-        # What a call of a function with so many arguments in registers begins with.
+        # The first instructions of a call, by the number of arguments in registers.
         first = (x86.UC_X86_REG_RSP, x86.UC_X86_REG_RAX)
         self._begins = [Batch(self._handle, (*first, *_ARGUMENTS[:count])) for count in range(7)]
 
@@ -116,7 +116,7 @@ class Amd64(X86):
             yield start + slot.to_bytes(4, "little") + middle + stop[:4] + end
 
     def argument(self, index: int) -> int:
-        """Six words in registers, the rest behind the return address."""
+        """Six words in registers, the rest after the return address."""
         if index < 6:
             return self._registers[2 + index]
         return self.read_word(self._registers[1] + 8 * (index - 5))
@@ -131,7 +131,7 @@ class Amd64(X86):
         return self._registers[8]
 
     def begin_call(self, function: int, arguments: Sequence[int]) -> None:
-        """RSP + 8 is a multiple of 16 at the first instruction, as behind a call."""
+        """RSP + 8 is a multiple of 16 at the first instruction, as after a call."""
         stack = (self._registers[1] - 128) & ~0xF
         extra = arguments[6:]
         if extra:

@@ -132,8 +132,8 @@ class Engine:
     pointer_size: int
     layout: Layout
     preserved_names: tuple[str, ...]
-    _halt: bytes  # the instruction that stops the processor, behind it
-    _stop: int  # how far behind the start of a stub that is
+    _halt: bytes  # the instruction that stops the processor, after it
+    _stop: int  # its offset from the start of a stub
     _behind: int  # instructions of a stub from there to its return, without that
     # Where in the mailbox the arguments are that come in registers, and the result.
     _words: slice
@@ -167,7 +167,7 @@ class Engine:
         self._counter = Batch(self._handle, call_registers[:1])
         self._preserved = Batch(self._handle, preserved_registers)
         self._emu_start = uclib.uc_emu_start
-        # The same with arguments that are converted already; it goes on at the mailbox's pc.
+        # The same with converted arguments; it continues at the mailbox's pc.
         self._start = partial(
             ctypes.CDLL(uclib._name).uc_emu_start,  # noqa: SLF001
             ctypes.c_void_p(self._handle.value),
@@ -179,17 +179,17 @@ class Engine:
         self._mem_read = uclib.uc_mem_read
         self._mem_write = uclib.uc_mem_write
         self._buffers: dict[int, ctypes.Array[ctypes.c_char]] = {}  # by size
-        # One word that is read again and again, without a buffer made for it each time.
+        # A word that is read often; this avoids a new buffer for each read.
         self._word = ctypes.c_uint64(0)
         self._word_at = ctypes.cast(ctypes.pointer(self._word), ctypes.POINTER(ctypes.c_char))
-        self._stops: dict[int, int] = {}  # where the processor stops -> size of what it skips
+        self._stops: dict[int, int] = {}  # address of a stop -> bytes to skip there
         self.on_instruction: Callable[[int], None] = lambda _address: None
         self._preempted = False
         self.counted = False
         self._interrupted = False
         self._error: BaseException | None = None
         self._fault: tuple[int, int, int] | None = None
-        self._hooks: list[Any] = []  # what the library calls, which has to stay
+        self._hooks: list[Any] = []  # callbacks of the library, which must stay referenced
         self._observers: list[tuple[int, int, Callable[[bool, int, int, bool], None]]] = []
         # Guest memory is this process's own: kernel models reach most of it without the library.
         self._memory: dict[int, mmap.mmap] = {}  # by the address at which it was mapped
@@ -247,7 +247,7 @@ class Engine:
             del self._memory[address]
 
     def protect(self, address: int, size: int, protection: int) -> None:
-        """Change what pages allow."""
+        """Change the protection of pages."""
         self._uc.mem_protect(address, size, protection)
         self._note(address, size, protection)
 
@@ -255,7 +255,7 @@ class Engine:
         pages = range(address // _PAGE, (address + size) // _PAGE)
         if protection & uc.UC_PROT_WRITE:
             self._readonly.pop(address, None)
-            # Code is changed through the library, which forgets what it made of it.
+            # Write code through the library, which then drops its translation.
             if not protection & uc.UC_PROT_EXEC:
                 self._writable.update((page, self._pages[page]) for page in pages)
         else:
@@ -290,7 +290,7 @@ class Engine:
             raise self._outside(Access.WRITE, address, len(data))
 
     def read(self, address: int, size: int) -> bytes:
-        """Return memory, whatever its protection; CpuFault if not mapped."""
+        """Return memory, independent of its protection; CpuFault if it is not mapped."""
         page = self._pages.get(address >> _SHIFT)
         if page is not None:
             offset = address & _OFFSET
@@ -309,7 +309,7 @@ class Engine:
         return buffer.raw
 
     def write(self, address: int, data: bytes) -> None:
-        """Change memory, whatever its protection; CpuFault if not mapped."""
+        """Change memory, independent of its protection; CpuFault if it is not mapped."""
         page = self._writable.get(address >> _SHIFT)
         if page is not None:
             offset = address & _OFFSET
@@ -368,7 +368,7 @@ class Engine:
 
     def _resume_counted(self, instructions: int) -> int:
         """Stop after so many instructions of the guest, of which those of stubs are none."""
-        self._uc.ctl_flush_tb()  # what is translated already does not count
+        self._uc.ctl_flush_tb()  # translated code does not count
         registers, stop, start = self._registers, self._stop, self.layout.stubs
         distance = registers[0] - start
         if 0 <= distance < self._mailbox - start and distance % STUB_SIZE == stop:
@@ -444,14 +444,14 @@ class Engine:
         self._hooks.append(function)
 
     def _failed(self, error: BaseException) -> int:
-        """Let what a hook raised come out of ``resume``; 0 is for the engine."""
+        """Let ``resume`` raise a hook's exception; return 0 to the engine."""
         if self._error is None:
             self._error = error
         self._uc.emu_stop()
         return 0
 
     def guarded(self, hook: Callable[..., int]) -> Callable[..., int]:
-        """Wrap a hook: what it raises comes out of ``resume``, and 0 goes back to the engine."""
+        """Wrap a hook: ``resume`` raises its exceptions, and the engine gets 0."""
 
         def wrapper(*arguments: Any) -> int:
             try:

@@ -90,7 +90,7 @@ class I386(X86):
             yield start + slot.to_bytes(4, "little") + middle + stop[:4] + end
 
     def argument(self, index: int) -> int:
-        """All words lie behind the return address."""
+        """All words are after the return address."""
         return self.read_word(self._registers[1] + 4 * (index + 1))
 
     def finish_call(self, result: int) -> None:
@@ -104,7 +104,7 @@ class I386(X86):
         return (self._registers[2] & _MASK32) | ((self._registers[3] & _MASK32) << 32)
 
     def begin_call(self, function: int, arguments: Sequence[int]) -> None:
-        """ESP + 4 is a multiple of 16 at the first instruction, as behind a call."""
+        """ESP + 4 is a multiple of 16 at the first instruction, as after a call."""
         stack = (self._registers[1] - 64) & ~0xF
         stack -= (4 * len(arguments) + 15) & ~0xF
         words = [self.layout.stubs + EXIT_SLOT * STUB_SIZE, *arguments]
@@ -122,7 +122,7 @@ class I386(X86):
         self._registers[1] = top - 16
 
     def set_thread(self, _lwp: int, _cpu_info: int) -> None:
-        """Nothing: FS cannot be set, and modules do not use it."""
+        """Do nothing: FS cannot be set, and modules do not use it."""
 
     def return_addresses(self, limit: int) -> list[int]:
         """Follow EBP."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 STUB_SIZE = 128
 # The stub to which a function called from a model returns.
 EXIT_SLOT = 0
-# What ``resume`` returns when ``preempt`` stopped the guest between two stubs.
+# The result of ``resume`` when ``preempt`` stopped the guest between two stubs.
 PREEMPTED = -1
 
 READ, WRITE, EXECUTE = 1, 2, 4  # page protections, to be added up
@@ -65,7 +65,7 @@ class CpuStuck(Exception):  # noqa: N818 - a state, like the fault above
 
 
 class Backdoor(Protocol):
-    """The hypervisor behind the processor's traps."""
+    """The hypervisor that the processor's traps call."""
 
     def low_bandwidth(self, frame: Frame) -> None:
         """Serve one call on the low-bandwidth port; changes ``frame`` in place."""
@@ -77,7 +77,7 @@ class Backdoor(Protocol):
         """Serve VMCALL or VMMCALL: flags in place of the port."""
 
     def other_port(self, port: int, size: int, value: int | None) -> int:
-        """Serve I/O on any other port (``value`` None: a read); returns what is read."""
+        """Serve I/O on any other port (``value`` None: a read); returns the value that is read."""
 
     def cpuid(self, leaf: int) -> tuple[int, int, int, int] | None:
         """Return EAX, EBX, ECX, EDX of a leaf that the hypervisor defines, or None."""
@@ -120,16 +120,16 @@ class Cpu(Protocol):
         """Make pages vanish."""
 
     def protect(self, address: int, size: int, protection: int) -> None:
-        """Change what pages allow."""
+        """Change the protection of pages."""
 
     def read(self, address: int, size: int) -> bytes:
-        """Return memory, whatever its protection; CpuFault if not mapped."""
+        """Return memory, independent of its protection; CpuFault if it is not mapped."""
 
     def read_word(self, address: int) -> int:
         """Return the pointer-sized word at ``address``; CpuFault if not mapped."""
 
     def write(self, address: int, data: bytes) -> None:
-        """Change memory, whatever its protection; CpuFault if not mapped."""
+        """Change memory, independent of its protection; CpuFault if it is not mapped."""
 
     def checked_write(self, address: int, data: bytes) -> None:
         """Change memory as the guest's own code could: CpuFault on read-only pages too."""
@@ -196,14 +196,14 @@ class Cpu(Protocol):
         """Return the address to which the stub will return that stopped at ``position``."""
 
     def finish_call(self, result: int) -> None:
-        """Set the result of the call; the guest goes on behind it at the next ``resume``."""
+        """Set the result of the call; at the next ``resume`` the guest continues after the call."""
 
     @property
     def result(self) -> int:
         """The 64-bit result of the function that just returned to EXIT_SLOT."""
 
     def position(self) -> tuple[int, ...]:
-        """Return where the guest stopped: program counter, stack pointer, what else it takes."""
+        """Return the context of the stop: program counter, stack pointer, needed registers."""
 
     def set_position(self, position: tuple[int, ...]) -> None:
         """Go back to a position returned before."""
@@ -224,7 +224,7 @@ class Cpu(Protocol):
         """Load the state that ``save`` returned."""
 
     def set_thread(self, lwp: int, cpu_info: int) -> None:
-        """Notify the processor which lwp runs (what ``curlwp`` finds in registers)."""
+        """Set the running lwp, which ``curlwp`` reads from registers."""
 
     # -- watching ----------------------------------------------------------------------------
     def watch_accesses(

@@ -1,4 +1,4 @@
-"""What amd64 and i386 share: port traps, CPUID, VMCALL.
+"""The common part of amd64 and i386: port traps, CPUID, VMCALL.
 
 Sources of the trap conventions: open-vm-tools lib/backdoor/backdoorGcc64.c and backdoorGcc32.c,
 lib/include/backdoor_def.h.
@@ -121,8 +121,8 @@ class X86(Engine):
     def preempt(self) -> None:
         """Stop at the end of the block in which the trap is.
 
-        Not inside ``rep``: the instruction would be left with one byte to go and be executed again,
-        as a second call of the host.  A thread that is ready to run asks again at the next trap.
+        Do not preempt inside ``rep``: the instruction would stop one byte early and be executed
+        again, as a second call of the host.  The next trap checks again for a ready thread.
         """
         if not self._in_string:
             super().preempt()
@@ -175,9 +175,9 @@ class X86(Engine):
         return 1
 
     def _cpuid_values(self, leaf: int) -> tuple[int, int, int, int]:
-        """Return the host's leaf where it has one, else that of a plain processor of our own.
+        """Return the host's leaf if it has one, else that of the simulated processor.
 
-        Not Unicorn's: its leaf 1 claims a hypervisor of its own.
+        Unicorn's leaf 1 reports another hypervisor, so it is not used.
         """
         given = self.backdoor.cpuid(leaf)
         if given is not None:

@@ -36,7 +36,7 @@ _KEEP = 2000
 HOWTO = {"power off": 0x808, "halt": 0x8, "reboot": 0}
 
 
-class Down(Exception):  # noqa: N818 - what the machine is
+class Down(Exception):  # noqa: N818 - a state of the machine
     """The machine is down; the text gives the reason."""
 
 

@@ -1,6 +1,6 @@
 # ruff: noqa: PTH100, PTH108, PTH109, PTH110, PTH118, PTH119, PTH120, PTH123, SIM105
 # pathlib and contextlib would double the time that a tool takes to start.
-"""The stub of a NetBSD tool: asks the simulation, prints its answer, exits with its status.
+"""The stub of a NetBSD tool: queries the simulation, prints its answer, exits with its status.
 
 This file is copied into the guest's directory under the name of each tool, so it uses only the
 standard library.  Two of the names are daemons: ``powerd`` reads /dev/power and runs scripts as
@@ -64,7 +64,7 @@ def connect(root: str, place: tuple[str, str]) -> socket.socket:
 
 
 def ask(root: str, request: dict[str, Any]) -> dict[str, Any]:
-    """Send a request and return the answer; NoGuestError if the simulation ends meanwhile."""
+    """Send a request and return the answer; NoGuestError if the simulation ends before."""
     with connect(root, CONTROL) as link, link.makefile("rw", encoding="ascii") as lines:
         lines.write(json.dumps(request) + "\n")
         lines.flush()

@@ -151,7 +151,7 @@ def _quad(text: str) -> int | None:
     """Return the number of a text as strtouq(3) reads it with base 0; None for no number.
 
     sysctl(8) takes a text for an integer in this way alone (write_number). A number that is too
-    large is returned as it is.
+    large is returned unchanged.
     """
     found = _NUMBER.fullmatch(text)
     if found is None:

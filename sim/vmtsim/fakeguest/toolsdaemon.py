@@ -30,7 +30,7 @@ _TRAP = 5_000  # virtual ns of a call
 _POLL = SECOND // 10
 
 
-class _Lost(Exception):  # noqa: N818 - what the channel is
+class _Lost(Exception):  # noqa: N818 - a state of the channel
     """A call failed: the channel is gone."""
 
 
@@ -52,7 +52,7 @@ class ToolsDaemon:
 
     @property
     def talking(self) -> bool:
-        """Whether it has a channel, as far as it knows."""
+        """Whether the daemon believes that it has a channel."""
         return self._channel is not None
 
     def main(self) -> Model:
@@ -69,7 +69,7 @@ class ToolsDaemon:
         """Close the channel, as vmtoolsd does when it ends."""
         channel, self._channel = self._channel, None
         if channel is not None:
-            with suppress(_Lost):  # another client has taken it meanwhile
+            with suppress(_Lost):  # another client has taken it since
                 self._step(_CLOSE, channel)
 
     def _session(self, channel: _Channel) -> Model:

@@ -98,7 +98,7 @@ class Tree:
                 continue
             content = source.read_text(encoding="utf-8")
             _write(target, content, executable=content.startswith("#!"))
-        # Not a stub: vmtctl itself, for this guest.
+        # vmtctl itself for this guest, not a stub.
         here = shlex.quote(str(self.root))
         companion = f'#!/bin/sh\nexec "{sys.executable}" -m vmtctl --tools-root {here} "$@"\n'
         _write(self.root / "usr/pkg/bin/vmtctl", companion, executable=True)

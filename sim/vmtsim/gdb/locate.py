@@ -46,7 +46,7 @@ def from_modstat(text: str, name: str) -> int | None:
 
 
 def holds(client: Client, program: Program, base: int) -> bool:
-    """Return whether the program's text lies at ``base`` in the memory of the stopped guest."""
+    """Return whether the program's text is at ``base`` in the memory of the stopped guest."""
     if not program.signature:
         return True
     try:

@@ -27,7 +27,7 @@ def encode(payload: bytes) -> bytes:
 
 
 def expand(raw: bytes) -> bytes:
-    """Decode escapes and run-length encoding; raises ValueError for what no stub may send."""
+    """Decode escapes and run-length encoding; raises ValueError for invalid data."""
     if b"}" not in raw and b"*" not in raw:
         return raw
     out = bytearray()
@@ -60,7 +60,7 @@ class Packet:
 
 @dataclass
 class Decoder:
-    """Splits what a stub sends into packets, ``+`` and ``-``.
+    """Splits a stub's data into packets, ``+`` and ``-``.
 
     Other bytes between packets are ignored, as the protocol requires.
     """

@@ -103,7 +103,7 @@ def execute(session: Session, line: str) -> str:
 
 
 def action_of(line: str) -> Callable[[Session], None]:
-    """Return what the session's loop does for one line: execute it and print the output."""
+    """Return the function for the session's loop that executes a line and prints the output."""
 
     def act(session: Session) -> None:
         try:
@@ -142,7 +142,7 @@ class Prompt:
             return
         readline.parse_and_bind("tab: complete")
         readline.set_completer(_complete)
-        # The thread may still be in input() when we exit: restore the terminal.
+        # The thread may still be in input() at exit: restore the terminal.
         with contextlib.suppress(termios.error):
             before = termios.tcgetattr(self._source)
             atexit.register(termios.tcsetattr, self._source, termios.TCSADRAIN, before)

@@ -53,9 +53,9 @@ class StubRefusedError(RemoteError):
 
 @dataclass(frozen=True)
 class Stop:
-    """Why the guest is stopped: a signal of GDB's, and the vCPU's thread id ("" if unknown).
+    """The reason of a stop: a signal of GDB's, and the vCPU's thread id ("" if unknown).
 
-    ``over`` is set if the program behind the stub has ended.
+    ``over`` is set if the stub's program has ended.
     """
 
     signal: int
@@ -164,7 +164,7 @@ class Client:
     def ask(self, payload: bytes, *, timeout: float | None = None) -> bytes:
         """Send a command and return its answer.
 
-        Resends what the stub did not understand, and requests broken packets again.  Raises
+        Resends a packet that the stub rejects, and requests broken packets again.  Raises
         StubSilentError after some tries, or if nothing arrives in time.
         """
         self._settle()
@@ -426,7 +426,7 @@ class Client:
 
     @contextlib.contextmanager
     def physical(self) -> Iterator[bool]:
-        """Make ``read`` use physical addresses meanwhile; false if the stub cannot."""
+        """Make ``read`` use physical addresses in the block; false if the stub cannot."""
         able = self.ask(b"Qqemu.PhyMemMode:1") == b"OK"
         try:
             yield able

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 _LOW_PORT, _HIGH_PORT = 0x5658, 0x5659
 _MASK32 = 0xFFFFFFFF
 _PROTECTION, _PAGING = 1, 1 << 31
-# Where an x86 processor starts after a reset, as an address and as the stub shows the register
+# The start of an x86 processor after a reset, as an address and as the stub shows the register
 # (Intel's manual, volume 3, section 10.1.4).
 _RESET_VECTOR, _RESET_PC = 0xFFFFFFF0, (0xFFF0, 0xFFFFFFF0)
 # aarch64's operation word in x7: magic in the upper half (open-vm-tools backdoor_def.h).
@@ -94,7 +94,7 @@ class Patience:
 
 
 class Server:
-    """One guest behind one stub.
+    """One guest, reached through one stub.
 
     ``say`` prints one line for the user.  ``text`` is the base of the program's text if the user
     gave it, ``console`` returns the guest's console output so far.  Call ``begin`` first, then
@@ -202,7 +202,7 @@ class Server:
         return self.served.total() - before
 
     def _pause(self, work: Callable[[], None]) -> None:
-        """Run a function with the guest stopped; a trap that arrived meanwhile is served."""
+        """Run a function with the guest stopped; then serve a trap that arrived in between."""
         stop = self.client.interrupt()
         if self._is_trap(stop):
             self._stopped(stop)
@@ -225,7 +225,7 @@ class Server:
         try:
             base = self._find()
         except StubRefusedError as error:
-            # As during a reset, when there is nothing to search in.
+            # As during a reset, when there is no memory to search.
             base = None
             if not self._waiting_said:
                 self._say(f"cannot search for {self.program.name} now: {error}")
@@ -264,7 +264,7 @@ class Server:
         if not self.program.moves:
             return 0
         if self._text is not None:
-            # Also before it is loaded: the user who gives the address knows.
+            # Also before it is loaded: the user gave the address.
             self._seen = locate.holds(self.client, self.program, self._text)
             return self._text
         said = locate.from_modstat(self._console(), self.program.name)
@@ -287,7 +287,7 @@ class Server:
         self.armed[site.address] = site
 
     def _clear(self, address: int, size: int) -> None:
-        """Remove what a killed debugger left at an address."""
+        """Remove a breakpoint that a killed debugger left at an address."""
         for _ in range(_LEFTOVERS):
             if not self.client.remove_breakpoint(address, size):
                 return
@@ -381,7 +381,7 @@ class Server:
         self._go_on()
 
     def _identify(self, site: Site) -> Site | None:
-        """Determine from its bytes what an instruction given by address is."""
+        """Determine the kind of an instruction given by address from its bytes."""
         try:
             found = kind_of(self.client.read(site.address, 4), self.target.machine.name)
         except StubRefusedError:

@@ -66,7 +66,7 @@ _LONGEST_LOG = 1 << 20
 
 
 class Console:
-    """The guest's serial log: a file that grows.  ``text`` is the end of what was printed.
+    """The guest's serial log: a file that grows.  ``text`` is the end of the output.
 
     ``lines`` begins ``start`` bytes into it.
     """
@@ -163,13 +163,13 @@ class Session:
 
     @property
     def expected(self) -> int:
-        """How many expectations the scenario has."""
+        """The number of the scenario's expectations."""
         scenario = self.settings.scenario
         return 0 if scenario is None else sum(step.expects for step in scenario.steps)
 
     @property
     def judged(self) -> int:
-        """How many of them were checked."""
+        """The number of expectations that were checked."""
         return 0 if self._script is None else self._script.judged
 
     # The scenario's Stage.
@@ -179,7 +179,7 @@ class Session:
         return 0 if self._first is None else self.clock() - self._first
 
     def guest(self, verb: str, argument: Any, /) -> None:
-        """Do nothing: such steps are left out before, since a real guest is not reachable."""
+        """Do nothing: vmtsim cannot act inside a real guest, and omits such steps before."""
         raise NotImplementedError(f"guest.{verb}: {argument}")
 
     def sysctl(self, name: str, /) -> Any:
@@ -192,7 +192,7 @@ class Session:
         return None
 
     def unable(self, step: Step, /) -> str:
-        """Return why the step is left out."""
+        """Return why the step is omitted."""
         if step.verb.startswith("guest."):
             return "the action is inside the guest"
         if step.verb == "expect.console" and self.settings.serial is None:

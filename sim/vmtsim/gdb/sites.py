@@ -33,8 +33,8 @@ _X86 = {
 _MRS = (0xD533011F).to_bytes(4, "little")
 _MAGIC = (0x564D5868).to_bytes(4, "little")
 
-# Functions that contain traps but not the magic number: ours; NetBSD's sys/dev/vmt/vmt_subr.c and
-# OpenBSD's sys/dev/pv/vmt.c; open-vm-tools lib/backdoor.
+# Functions that contain traps but not the magic number: of this project, of NetBSD's
+# sys/dev/vmt/vmt_subr.c, of OpenBSD's sys/dev/pv/vmt.c, of open-vm-tools lib/backdoor.
 _NAMES = ("vmt_trap_", "vm_cmd", "vm_ins", "vm_outs", "Backdoor_InOut", "BackdoorHb")
 _MACHINES = {"EM_X86_64": "amd64", "EM_386": "i386", "EM_AARCH64": "aarch64"}
 _SIGNATURE = 48

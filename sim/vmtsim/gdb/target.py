@@ -1,4 +1,4 @@
-"""The machine behind the stub: registers by name, and which of them carry a call.
+"""The stub's machine: registers by name, and which of them carry a call.
 
 Register lists come from the stub (GDB manual, appendix "Target Descriptions").  The order of a
 call's registers: open-vm-tools lib/include/backdoor_types.h.
@@ -55,7 +55,7 @@ MACHINES = {machine.name: machine for machine in (AMD64, I386, AARCH64)}
 
 @dataclass(frozen=True)
 class Target:
-    """The machine behind the stub, and the places of its registers."""
+    """The stub's machine, and the places of its registers."""
 
     machine: Machine
     registers: dict[str, Register]

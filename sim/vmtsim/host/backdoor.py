@@ -32,12 +32,12 @@ MESSAGE, GETHZ, NESTING, VCPU_INFO, BUILD_NUMBER = 30, 45, 63, 68, 100
 GUI_OPTIONS, SCREEN_SIZE = 13, 15
 _SYNCTIME_OPTION = 0x400
 
-# Commands that older hosts do not know, so that a driver may try them without success.
+# Commands that older hosts do not have: a driver may try them without success.
 _TIME_COMMANDS = frozenset(
     {clock_module.GETTIME, clock_module.GETTIMEFULL, clock_module.GETTIMEFULL_WITH_LAG}
 )
 
-# What QEMU's vmport device answers.
+# The answers of QEMU's vmport device.
 QEMU_COMMANDS = frozenset({GETVERSION, GETUUID, GETMEMSIZE, GETHZ, VCPU_INFO})
 
 _REGISTERS = ("arg0", "arg1", "arg2", "arg3", "arg4", "arg5")

@@ -22,7 +22,7 @@ CODES = {
     4: "remote abort",
     5: "unexpected error",
 }
-# Which events are allowed in which state, and the state that they lead to.
+# The allowed events of each state, and the states that follow.
 # idle -> started -> accepted -> frozen -> thawing -> idle
 _MOVES: dict[str, dict[str, str]] = {
     "started": {"reset": "accepted", "req.error": "failed", "req.done": "idle"},
@@ -154,9 +154,9 @@ class Backup:
     def fetched(self, message: bytes) -> None:
         """Handle a message that the guest has read, from any sender on the host.
 
-        A raw message counts like one of this object's own: what the guest then reports breaks no
-        rule.  After a second vmbackup.start, a guest that had lost its channel starts over; any
-        other one refuses.
+        A raw message counts like one of this object: the guest's reports after it break no rule.
+        After a second vmbackup.start, a guest that had lost its channel starts over; any other one
+        refuses.
         """
         text = message.rstrip(b"\0 ")
         start = text.startswith(b"vmbackup.start")

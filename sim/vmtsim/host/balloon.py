@@ -52,7 +52,7 @@ class Balloon:
         self.guest = 0  # its GUEST_ID
         self.limit = 0  # the guest's memory in pages, as the guest reports it
         self.resets = 0
-        self.taken_back = 0  # pages that the guest took back though the host asked for them
+        self.taken_back = 0  # pages that the guest took back although the host requested them
         self.locked: set[int] = set()
         self._started = False
         self._capabilities = 0

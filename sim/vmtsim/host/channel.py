@@ -41,7 +41,7 @@ class Endpoint(Protocol):
         """Handle a whole message of the guest (possibly empty)."""
 
     def asked(self, channel: Channel, fault: Effect | None, /) -> None:
-        """Put a message into the outbox, if there is one: the guest asks for it.
+        """Move the next message, if there is one, to the outbox: the guest requests it.
 
         ``fault`` is a fault for the endpoint to carry out, if one is injected here.
         """

@@ -1,4 +1,4 @@
-"""What every part of the host needs: clock, random numbers, options, trace, rules."""
+"""The context of each part of the host: clock, random numbers, options, trace, rules."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ class AnnouncesNothing(Effect):
 
 @dataclass(frozen=True)
 class AnnouncesLength(Effect):
-    """One of these lengths is announced instead of the message's."""
+    """The host announces one of these lengths instead of the message's."""
 
     lengths: tuple[int, ...]
     POINTS = ("announce",)

@@ -60,7 +60,7 @@ _LENGTHS = ("sendsize", "recvsize")
 
 @dataclass(frozen=True)
 class Fault:
-    """One way to fail: where it can be injected, what it does in a sentence, and its effect."""
+    """A fault: its injection points, a sentence that describes it, and its effect."""
 
     name: str
     points: tuple[str, ...]

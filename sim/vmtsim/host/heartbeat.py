@@ -1,9 +1,9 @@
 """The running status of the tools: a counter of heartbeats, and a time limit for silence.
 
-The host counts at most one heartbeat a second, whatever the guest sends: a guest without a tools
-service that calls `vmware-rpctool` once is running for exactly 20 s (E1).  After silence, the next
-message makes it running again, without a reset (E2).  vmware.log reports the value and the age of
-the last heartbeat with a message that timed out (E2, E3).
+The host counts at most one heartbeat a second, even if the guest sends more: a guest without a
+tools service that calls `vmware-rpctool` once counts as running for exactly 20 s (E1).  After
+silence, the next message makes it running again, without a reset (E2).  vmware.log reports the
+value and the age of the last heartbeat with a message that timed out (E2, E3).
 """
 
 from __future__ import annotations

@@ -37,9 +37,9 @@ _ALL_ONES = 0xFFFFFFFF
 class Host:
     """A simulated VMware host for one virtual machine.
 
-    ``now`` returns virtual nanoseconds since power-on; the host never sleeps.  Its later actions
-    are driven by the caller: ``next_event`` returns when, ``advance`` does what is due.  ``faults``
-    makes the object that decides about faults, for campaigns.
+    ``now`` returns virtual nanoseconds since power-on; the host never sleeps.  The caller drives
+    its later actions: ``next_event`` returns their time, ``advance`` handles those that are due.
+    ``faults`` makes the object that decides about faults, for campaigns.
     """
 
     def __init__(
@@ -173,14 +173,14 @@ class Host:
         return self.context.timers.next()
 
     def advance(self) -> None:
-        """Do what is due now."""
+        """Handle the events that are due."""
         self.context.timers.fire(self.context.now)
 
     # Called by an operator.
 
     @property
     def violations(self) -> int:
-        """How many rules of the protocol the guest has broken."""
+        """The number of protocol rules that the guest has broken."""
         return self.context.violations
 
     @property
@@ -233,7 +233,7 @@ class Host:
         lose_channels: bool = False,
         time_synchronize: bool = True,
     ) -> None:
-        """Go back to a snapshot: the guest's clock is behind the host's.
+        """Revert to a snapshot: the guest's clock is then behind the host's.
 
         Without ``time_synchronize`` the administrator has switched that off
         (time.synchronize.restore).

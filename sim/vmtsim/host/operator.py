@@ -85,7 +85,7 @@ class Migration(Record):
 
 @dataclass(frozen=True)
 class Revert(Record):
-    """How old the snapshot is, in seconds, and whether the host synchronises the guest's time."""
+    """The age of the snapshot in seconds, and whether the host synchronises the guest's time."""
 
     SHORTHAND: ClassVar[str] = "seconds"
     seconds: float = 3.0
@@ -137,7 +137,7 @@ class BalloonOrder(Record):
 
 @dataclass(frozen=True)
 class FaultArguments(Record):
-    """When a fault is injected, and its details."""
+    """The time of a fault, and its details."""
 
     times: int = 1
     skip: int = 0
@@ -149,7 +149,7 @@ class FaultArguments(Record):
     seconds: Number = None
 
 
-# The operations.  Each returns a description of what happened.
+# The operations.  Each returns a description of its effect.
 
 
 def _send(host: Host, given: Message) -> str:
@@ -331,7 +331,7 @@ class Operation(Verb):
         return super().whole(plain)
 
     def carry_out(self, host: Host, plain: Any) -> str:
-        """Execute it, with the argument in plain form; return a description of what happened.
+        """Execute it, with the argument in plain form; return a description of its effect.
 
         Raises ArgumentError for invalid arguments, RefusedError if the host cannot do it now.
         """

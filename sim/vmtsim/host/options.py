@@ -19,7 +19,7 @@ Age = Literal["current", "old"]
 Balloon = Literal["none", "old", "basic", "batched"]
 # The host's policy for a second client of the same name (E14).
 SecondClient = Literal["newest", "first", "both"]
-# Which messages to the guest end with a NUL inside their length (E5).
+# The messages to the guest that end with a NUL inside their length (E5).
 NulTerminated = Literal["none", "ping", "all"]
 
 # Options that a host sends as soon as the application exists, before Capabilities_Register.  The
@@ -113,7 +113,7 @@ class HostOptions:
     # The virtual machine's own time synchronisation switch (GUI option bit 0x400).
     synctime: bool = False
 
-    # What the host sends unprompted after the reset, in this order: Time_Synchronize 0 and the
+    # Messages that the host sends unprompted after the reset, in order: Time_Synchronize 0 and the
     # options (neither of them if there are no options), Capabilities_Register, OS_PowerOn (E5, E6,
     # E7).
     option_burst: tuple[tuple[str, str], ...] = OPTION_BURST

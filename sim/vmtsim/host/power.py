@@ -25,7 +25,7 @@ OPERATIONS: dict[str, tuple[int, str]] = {
     "resume": (4, "OS_Resume"),
     "suspend": (5, "OS_Suspend"),
 }
-# Operations that end the guest, and what a management client shows until then.
+# Operations that end the guest, and the client's text until then.
 _ENDING: dict[int, str] = {1: "shutting down", 2: "resetting"}
 BY_MESSAGE: dict[bytes, int] = {text.encode(): number for number, text in OPERATIONS.values()}
 NAMES: dict[int, str] = {number: name for name, (number, _) in OPERATIONS.items()}
@@ -69,7 +69,7 @@ class Power:
 
     @property
     def guest_state(self) -> str:
-        """Return what a management client shows of the guest: running, or going down."""
+        """Return the guest's state in a management client: running, or going down."""
         return "running" if self._pending is None else _ENDING[self._pending]
 
     def request(self, operation: str, done: Callable[[bool], None] | None = None) -> bool:

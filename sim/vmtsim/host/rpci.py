@@ -90,7 +90,7 @@ class Rpci:
         self._tclo = tclo
         self.guest_log: list[str] = []
         # The last report and its reply, until the guest has read it: (channel, report, reply).  A
-        # guest repeats it at once; what comes later is another report.
+        # guest repeats it at once; a later one is another report.
         self._unread: tuple[int, bytes, bytes] | None = None
         self._repeated_until = 0
         # Command name -> function of the arguments, NUL at the end removed.

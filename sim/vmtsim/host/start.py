@@ -19,7 +19,7 @@ _BROADCAST = "broadcastIP"
 
 
 class Start:
-    """Greets an application, and pings it until it is gone.
+    """Greets an application, and pings it until its channel ends.
 
     The order is that of public logs: Time_Synchronize 0 first (E6), the options within 2 ms with
     broadcastIP as the fourth (E7), Capabilities_Register 3 ms after the first of them (E5),
@@ -38,7 +38,7 @@ class Start:
         self._timers: list[Timer] = []
 
     def begin(self) -> None:
-        """Send everything, then what waits in the queue."""
+        """Send everything, then the messages in the queue."""
         options = self._context.options
         self.stop()
         self._tools.forget()
@@ -67,7 +67,7 @@ class Start:
             self._later(options.ping, self._ping)
 
     def stop(self) -> None:
-        """Send nothing more: the application is gone."""
+        """Stop sending: the application's channel has ended."""
         for timer in self._timers:
             timer.cancel()
         self._timers.clear()

@@ -1,8 +1,8 @@
 """The TCLO side: the host's messages to the guest, and its handling of the answers.
 
 The loop, the replies and the start: open-vm-tools lib/rpcIn/rpcin.c and
-lib/rpcChannel/rpcChannel.c.  start.py sends what follows a reset, applications.py keeps the names
-of channels.
+lib/rpcChannel/rpcChannel.c.  start.py sends the messages after a reset,
+applications.py keeps the names of channels.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Message:
 
     text: bytes
     done: Callable[[bool, bytes], None] | None = None
-    # Part of what follows a reset: not sent twice if the guest resets again.
+    # One of the messages after a reset: not sent twice if the guest resets again.
     start: bool = False
     # From this time on the guest owes the answer.
     fetched: bool = False
@@ -87,7 +87,7 @@ class Tclo:
         self._faults = faults
         self._tools = tools
         self._power = power
-        # Called with what the guest has read, from any sender.
+        # Called with each message that the guest has read, from any sender.
         self.on_fetched: Callable[[bytes], None] = lambda _message: None
         self._lines: dict[Channel, _Line] = {}
         self.queue: deque[Message] = deque()
@@ -138,7 +138,7 @@ class Tclo:
 
     @property
     def registering(self) -> bool:
-        """Whether the host has asked the application to register, and has no answer yet."""
+        """Whether the host waits for the application's registration."""
         line = self._lines.get(self.channel) if self.channel is not None else None
         current = line.current if line is not None else None
         return current is not None and current.fetched and current.text == _REGISTER
@@ -177,7 +177,7 @@ class Tclo:
     # Endpoint of the transport.
 
     def opened(self, channel: Channel) -> None:
-        """Greet a new channel with ``reset``: the host knows nothing else of the client."""
+        """Greet a new channel with ``reset``: the host knows only its client's name."""
         line = self._lines[channel] = _Line()
         self._reset(line)
 

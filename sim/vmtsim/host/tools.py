@@ -63,7 +63,7 @@ class Tools:
         self._context.trace.emit("tools", guest_operations=ready)
 
     def forget(self) -> None:
-        """Forget what the guest resends after a reset."""
+        """Forget the information that the guest resends after a reset."""
         self.capabilities.clear()
         self.features.clear()
         self.version = self.version_type = None

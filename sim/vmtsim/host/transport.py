@@ -168,7 +168,7 @@ class Transport:
         if channel is not None and channel.cookies in (None, cookies):
             return channel
         context = self._context
-        # Those that the host ended first: the guest may not have noticed for a long time.
+        # First the channels that the host ended: the guest may notice that late.
         for dead in (*self._ended.get(number, ()), *self._closed.get(number, ())):
             if dead.cookies in (None, cookies):
                 return self._answer_dead(dead, number, step)
@@ -435,7 +435,7 @@ class Transport:
 
     def _close(self, frame: Frame, channel: Channel) -> None:
         if self._faults.inject("close", channel.protocol) is not None:
-            # The guest forgets the channel whatever the answer is, and so does the host.
+            # The guest forgets the channel with any answer, and so does the host.
             self._answer(frame, 0)
         else:
             self._answer(frame, SUCCESS)

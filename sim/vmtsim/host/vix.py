@@ -1,4 +1,4 @@
-"""The VIX command with which a host asks whether the guest can run programs and copy files.
+"""The VIX command that queries whether the guest can run programs and copy files.
 
 A host sends it some 23 s after the start (E17), and again after a resume.  Layout: open-vm-tools
 lib/include/vixCommands.h; the forms of an answer: services/plugins/vix/foundryToolsDaemon.c.

@@ -32,7 +32,7 @@ _DEVICE = {8: (68, 104, 760), 4: (36, 64, 404)}
 
 @dataclass(eq=False)
 class Device:
-    """One device; ``gone`` once it is detached and only its unit remains."""
+    """One device; ``gone`` is set once it is detached and only its unit remains."""
 
     name: str
     unit: int
@@ -118,7 +118,7 @@ class AllDevices(Subject):
         kmem.release(device.address, None, "config_devfree")
 
     def iterate(self) -> None:
-        """Start an iteration over all devices: a device detached meanwhile is only marked."""
+        """Start an iteration over all devices: a device detached during it is only marked."""
         self._iterators += 1
 
     def iterated(self) -> None:

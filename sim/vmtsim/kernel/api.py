@@ -1,4 +1,4 @@
-"""How kernel functions are modelled.  Read this to add one.
+"""The interface of kernel models, and how to add one.
 
 A subject of the kernel's programming interface (condition variables, sysctl, ...) is a class
 derived from ``Subject`` in a file of its own in this directory.  A kernel function is one method
@@ -13,7 +13,7 @@ with its C prototype::
         def kpause(self, message: str | None, interruptible: bool, ticks: int, mutex: int) -> Model:
             self.kernel.rules.may_sleep("kpause")
             ...
-            yield Block(queue, deadline=...)       # sleep; gives True when woken, False at deadline
+            yield Block(queue, deadline=...)       # sleep; True when woken, False at deadline
             return EWOULDBLOCK
 
 Arguments are converted by their C types: ``int`` and narrower signed types, ``unsigned``, 64-bit
@@ -24,7 +24,7 @@ result is converted back: None for void, int or bool otherwise.
 
 A method that never sleeps and never calls back simply returns.  A method that does is a
 generator, and yields requests: ``Call(function, arguments)`` runs guest code on the same thread
-and gives its 64-bit result; ``Block`` sleeps; ``Preempt()`` lets others run.  A model may use
+and returns its 64-bit result; ``Block`` sleeps; ``Preempt()`` lets others run.  A model may use
 ``yield from`` on other models, and may return a generator instead of being one (the uncontended
 case then costs nothing).
 
@@ -34,12 +34,12 @@ their addresses in ``kernel.symbols`` after that.  The helpers that every model 
 ``kernel.memory``     read and write guest memory: words, strings, structures
 ``kernel.current``    the running ``Lwp``;  ``kernel.clock`` virtual time;  ``kernel.rng`` random
 ``kernel.rules``      context checks that panic with function, object, holder and source line
-``kernel.violation``  a rule was broken in a way that a release kernel survives: the run goes on
-                      and fails in the end; ``kernel.panic`` for what it does not survive.  Both
+``kernel.violation``  a rule was broken in a way that a release kernel survives: the run continues
+                      and fails at its end; ``kernel.panic`` if no kernel survives it.  Both
                       take the id of a row in ``rule_table.py``
 ``kernel.subject(T)`` another subject by its class
-``LiveObjects``       what modules made (vmtsim.kernel.live): finds it for a function, reports
-                      an error if there is none, and what is left at free and unload
+``LiveObjects``       objects of modules (vmtsim.kernel.live): finds one for a function, reports
+                      an error if there is none, and the objects left at free and unload
 
 ``SOURCES``           of the class: NetBSD's source file and revision that the models follow
 
@@ -64,7 +64,7 @@ if TYPE_CHECKING:
     from vmtsim.kernel.live import LiveObjects
     from vmtsim.kernel.lwp import WaitQueue
 
-    # What a model that sleeps or calls back is: ``yield Request`` gives its result.
+    # The type of a model that sleeps or calls back: ``yield Request`` returns its result.
     Model = Generator["Request", Any, Any]
 
 F = TypeVar("F", bound="Callable[..., Any]")
@@ -86,7 +86,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """Run guest code: ``yield Call(address, (a, b))`` gives its result as an unsigned word."""
+    """Run guest code: ``yield Call(address, (a, b))`` returns its result as an unsigned word."""
 
     function: int
     arguments: Sequence[int] = ()
@@ -94,10 +94,10 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Sleep on ``queue`` until woken (gives True) or until ``deadline`` in ns (gives False).
+    """Sleep on ``queue`` until woken (returns True) or until ``deadline`` in ns (returns False).
 
-    Without a queue nothing but the deadline ends the sleep.  ``what`` is the wait message that
-    ps(1) would show.  ``signal`` lets ``kernel.scheduler.interrupt`` end it (gives None).
+    Without a queue only the deadline ends the sleep.  ``what`` is the wait message that
+    ps(1) would show.  ``signal`` lets ``kernel.scheduler.interrupt`` end it (returns None).
     """
 
     queue: WaitQueue | None = None
@@ -209,7 +209,7 @@ class Parameter:
 class Prototype:
     """A C prototype with named parameters.  ``varargs`` is true for a trailing ``...``.
 
-    It is parsed when more than its name is asked for, which is so for the few functions that a
+    It is parsed when more than its name is needed, which is so for the few functions that a
     module imports; a wrong one raises PrototypeError then.
     """
 
@@ -235,12 +235,12 @@ class Prototype:
 
     @cached_property
     def varargs(self) -> bool:
-        """Whether it takes more than what is named."""
+        """Whether it accepts unnamed arguments."""
         return self._parts[1][-1:] == ["..."]
 
     @cached_property
     def parameters(self) -> tuple[Parameter, ...]:
-        """What is named."""
+        """The named parameters."""
         words = self._parts[1]
         return tuple(_parameter(each, self.text) for each in words[: len(words) - self.varargs])
 
@@ -348,7 +348,7 @@ class Subject:
         """Initialise this subject as the kernel does, before any process runs."""
 
     def check_unload(self, module: str) -> None:
-        """Report what ``module`` left behind, after its unload: registries do it by themselves."""
+        """Report objects that ``module`` left, after its unload; each registry reports its own."""
         for registry in self.registries:
             registry.check_unload(module)
 
@@ -368,7 +368,7 @@ class Subject:
 
     @classmethod
     def accesses_data(cls, function: str) -> bool:
-        """Whether a function accesses what its caller points at."""
+        """Whether a function accesses data that its caller points to."""
         return cls.ACCESSES_DATA == "*" or function in _words(cls.ACCESSES_DATA)
 
     @classmethod
@@ -384,5 +384,5 @@ class Subject:
     @classmethod
     @cache
     def models(cls) -> tuple[tuple[Prototype, frozenset[str] | None, str], ...]:
-        """Return what ``functions`` yields, which is the same for every kernel."""
+        """Return the result of ``functions``, which is the same for every kernel."""
         return tuple(cls.functions())

@@ -152,7 +152,7 @@ class Atomics(Subject):
     @kernel_function("void membar_consumer(void)")
     @kernel_function("void membar_enter(void)")
     def membar_acquire(self) -> None:
-        """Order alone: memory itself is seen as it is written."""
+        """Order accesses only: a store is visible at once in any case."""
         self.kernel.order.acquires(self.kernel.current)
 
     @kernel_function("void membar_release(void)")

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from vmtsim.kernel.lwp import Lwp
     from vmtsim.kernel.processors import Processor
 
-# One in this many functions that may sleep does sleep, while its caller holds the kernel lock.
+# One in this many calls that may sleep does sleep, while the caller holds the kernel lock.
 _RESTS = 4
 
 
@@ -42,7 +42,7 @@ class BigLock:
         if self.owner not in {None, owner}:
             return False
         if not lwp.kernel_locks:
-            self.order.takes(lwp, self)  # what its processor released last, if it nests
+            self.order.takes(lwp, self)  # the last release by its processor, if it nests
         self.owner = owner
         self.count += count
         lwp.kernel_locks += count

@@ -120,7 +120,7 @@ class Blocks(Subject):
             left="buf-left",
         )
         self._done = WaitQueue(_DONE_NAME)
-        self._kernels = 0  # what b_iodone is for the kernel's own
+        self._kernels = 0  # the b_iodone of the kernel's own requests
         self._lock = 0
 
     def data(self) -> Iterator[DataSymbol]:

@@ -1,6 +1,6 @@
 """callout(9) (NetBSD sys/kern/kern_timeout.c of 10.99.12).
 
-callout_softclock() runs what is due; each function below follows the one of its name.
+callout_softclock() runs due callouts; each function below follows the one of its name.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Callouts(Subject):
     """All callouts that modules have made, by address."""
 
     SOURCES: ClassVar[Mapping[str, str]] = {"sys/kern/kern_timeout.c 1.79": "*"}
-    # Its models give and take.
+    # Its models call order.gives() and order.takes().
     SERIALIZED: ClassVar[Mapping[str, str]] = {}
     ACCESSES_DATA = ""
 
@@ -193,7 +193,7 @@ class Callouts(Subject):
             )
 
     def _softclock(self, processor: Processor) -> Model:
-        """Run what is due, in no order: a long timeout moves between the wheel's levels late."""
+        """Run due callouts, in no order: a long timeout moves between the wheel's levels late."""
         todo = self._todo[processor]
         while todo:
             at = self._rng.below(len(todo)) if len(todo) > 1 else 0
@@ -255,7 +255,7 @@ class Callouts(Subject):
             mutexes.release(mutex)
         while callout.runner is not None:
             yield Block(callout.waiters, what="callout")
-        # It may have scheduled itself again meanwhile: halting covers the run that was in progress.
+        # It may have scheduled itself again: halting covers the run that was in progress.
         self._disarm(callout)
         if mutex is not None:
             yield from mutexes.enter_slowly(mutex, lwp, site)

@@ -31,8 +31,8 @@ class Cell:
 class Cells:
     """The cells of all memory; no two share a byte.
 
-    ``at`` has them by their first byte.  An access without a cell of its own costs a search,
-    whatever its size.
+    ``at`` has them by their first byte.  An access without its own cell needs a
+    search, of any size.
     """
 
     def __init__(self) -> None:

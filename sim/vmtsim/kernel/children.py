@@ -43,7 +43,7 @@ class Children(Subject):
         "sys/kern/subr_autoconf.c 1.314": "*",
         "sys/dev/gpio/gpiolib.c 1.1": "gpiobus_print",
     }
-    # They run under KERNEL_LOCK, which its models take or expect.
+    # They run under KERNEL_LOCK, which the models take or expect.
     SERIALIZED: ClassVar[Mapping[str, str]] = {}
     ACCESSES_DATA = ""
 

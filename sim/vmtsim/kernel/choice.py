@@ -33,11 +33,11 @@ class Choice:
         self.ready = ready
         self.biglock = biglock
         self.rng = rng
-        # One in this many opportunities to switch is taken; the seed draws this number.
+        # The scheduler switches at one in this many opportunities; the seed draws the number.
         self.switch_odds = 2 << rng.below(5)
-        self.urgent: Lwp | None = None  # runs next, whatever the seed draws
+        self.urgent: Lwp | None = None  # runs next, independent of the seed
         self._soft_rng = rng.fork("softint")
-        self._aside: Lwp | None = None  # a soft interrupt during which threads elsewhere continue
+        self._aside: Lwp | None = None  # a soft interrupt during which other processors run
         self._last: Lwp | None = None  # the previous thread on the processor
         self._soft_due: list[Lwp] = []  # soft interrupts that wait for a thread's processor
 
@@ -52,7 +52,7 @@ class Choice:
             on.after_call = on.after_call or "switch"
 
     def begins(self, lwp: Lwp) -> None:
-        """Handle that a thread gets a processor: a soft interrupt takes it from another."""
+        """Record that a thread gets a processor: a soft interrupt takes it from another."""
         if not lwp.starting:
             return
         lwp.starting = False
@@ -71,7 +71,7 @@ class Choice:
             last.interrupted = True
 
     def ends(self, lwp: Lwp) -> None:
-        """Handle that a thread has stopped running: it is ready again, asleep or gone."""
+        """Record that a thread has stopped: it is ready again, asleep or has exited."""
         if lwp.state != "ready" and lwp.pinned is not None:
             lwp.pinned.interrupted = False
             lwp.pinned = None
@@ -126,7 +126,7 @@ class Choice:
         return self.rng.below(self.switch_odds) == 0
 
     def _may_set_aside(self, lwp: Lwp) -> bool:
-        """Decide whether a soft interrupt is interrupted, or threads elsewhere run meanwhile."""
+        """Decide whether a soft interrupt is interrupted, or other processors run during it."""
         able = [each for each in self.ready if self.eligible(each)]
         if any(each.kind == "softint" and each.spl > lwp.spl for each in able):
             return True

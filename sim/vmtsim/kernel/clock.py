@@ -40,7 +40,7 @@ class Clock:
         return self._timers.push(when, action)
 
     def fire(self) -> bool:
-        """Run what is due now; returns whether anything was."""
+        """Run the timers that are due; returns whether any was."""
         fired = self._timers.fire(lambda: self.now)
         self.next_timer()
         return fired

@@ -126,7 +126,7 @@ class Components(Subject):
         return error
 
     def _fini(self, drivers: int, attachments: int, data: int) -> Model:
-        """Devices, table, attachments, drivers; a failure restores what was removed before it."""
+        """Remove devices, table, attachments, drivers; a failure restores those already removed."""
         error = yield from self._detach_table(data)
         if error:
             return error
@@ -260,7 +260,7 @@ class Components(Subject):
     def config_attach_pseudo(self, data: int) -> Model:
         """Attach a device without a parent; NULL without an attachment, or if the unit is in use.
 
-        Its caller holds the kernel lock, as the comment at the function requires.
+        The caller holds the kernel lock, as the comment at NetBSD's function requires.
         """
         kernel = self.kernel
         kernel.rules.may_sleep("config_attach_pseudo")

@@ -36,7 +36,7 @@ class CondVars(Subject):
         "sys/kern/kern_condvar.c 1.63": "*",
         "sys/kern/kern_synch.c 1.366": "kpause",
     }
-    # Who wakes comes before who is woken: Ordering.wakes.
+    # The waking thread comes before the woken one: Ordering.wakes.
     SERIALIZED: ClassVar[Mapping[str, str]] = {}
     ACCESSES_DATA = ""
 
@@ -136,7 +136,7 @@ class CondVars(Subject):
         return woken
 
     def _deadline(self, function: str, ticks: int) -> int | None:
-        """No timeout for 0 ticks, which means forever."""
+        """Return no deadline for 0 ticks, which means forever."""
         self.kernel.rules.ticks(function, ticks)
         return self.kernel.clock.tick_deadline(ticks) if ticks > 0 else None
 

@@ -81,7 +81,7 @@ class Console(Subject):
     @kernel_function("void aprint_naive(const char *fmt, ...)")
     @kernel_function("void aprint_debug(const char *fmt, ...)")
     def silent(self, text: str | None, arguments: Arguments) -> None:
-        """They return before they read the text: sys/kern/subr_prf.c."""
+        """Print nothing: the functions return before they read the text (sys/kern/subr_prf.c)."""
 
     @kernel_function("void aprint_verbose(const char *fmt, ...)")
     def quiet(self, text: str | None, arguments: Arguments) -> None:

@@ -53,7 +53,7 @@ class CpuBus:
         return 0
 
     def _offer(self, parent: Device, attribute: str, name: int = 0) -> Model:
-        """Search for a child; its arguments are on the caller's stack, and gone afterwards."""
+        """Search for a child; its arguments are on the caller's stack, and invalid afterwards."""
         memory = self.kernel.memory
         arguments = KernelObject(
             self.kernel, 2 * memory.pointer_size, f"attach arguments of {parent.name}"

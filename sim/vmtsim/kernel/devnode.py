@@ -127,7 +127,7 @@ class DeviceNodes(Subject):
             self.kernel.subject(Files).opened(name, error)
             yield from self._measure(opened)
             return opened
-        # Others may have opened and closed it meanwhile: then this one must close it.
+        # Others may have opened and closed it since: then this close is the last one.
         if node.opened and node.opens == 1:
             yield from self.close(opened)
         else:

@@ -67,7 +67,7 @@ class Switch:
 
     @property
     def kind(self) -> str:
-        """What messages call it."""
+        """Its name in messages."""
         return "block" if self.block else "character"
 
 
@@ -235,7 +235,7 @@ class DeviceSwitches(Subject):
     def seltrue(self, _device: int, events: int, _lwp: int) -> int:
         return events & _ALWAYS_READY
 
-    # -- what system calls come to -----------------------------------------------------------------
+    # -- the calls of system calls -----------------------------------------------------------------
 
     def _there(self, *, block: bool) -> Iterator[Switch]:
         return (each for each in self.live.values() if not each.gone and each.block is block)

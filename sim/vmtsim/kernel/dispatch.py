@@ -270,7 +270,7 @@ class Dispatch:
         )
 
     def take_stack(self, lwp: Lwp) -> None:
-        """Unmap the stack of a thread that is gone."""
+        """Unmap the stack of a thread that has exited."""
         if lwp.stack_top:
             base = lwp.stack_top + self._stack_taken - self._stack_size
             self.cpu.unmap(base, self._stack_size)

@@ -67,7 +67,7 @@ _VALUES = {
 
 @dataclass(eq=False)
 class Event:
-    """A struct sme_event: what is monitored of a sensor, and its last event."""
+    """A struct sme_event: the monitored property of a sensor, and its last event."""
 
     sensor: int
     type: int
@@ -95,7 +95,7 @@ class Events:
         self._watched: dict[SensorDevice, Watch] = {}
 
     def begin(self, device: SensorDevice) -> None:
-        """Let the task queue register the events that the driver's flags ask for."""
+        """Let the task queue register the events that the driver's flags request."""
         memory, fields = self.kernel.memory, self._envsys.device
         if not memory.u64(device.address + fields.timeout):
             memory.put_u64(device.address + fields.timeout, _DEFAULT)

@@ -58,7 +58,7 @@ class Envsys(Subject):
         ),
         "sys/dev/sysmon/sysmon_envsys_tables.c 1.14": "sme_find_table_entry sme_find_table_desc",
     }
-    # Its models take the mutexes of the list and of each device.
+    # The models take the mutexes of the list and of each device.
     SERIALIZED: ClassVar[Mapping[str, str]] = {}
     ACCESSES_DATA = ""
 

@@ -137,7 +137,7 @@ def _scaled(unit: str) -> Callable[[int], str]:
     return lambda value: f"{value / 1e6:.3f} {unit}"
 
 
-# How envstat prints the current value: print_sensors() in usr.sbin/envstat/envstat.c.
+# envstat's format of the current value: print_sensors() in usr.sbin/envstat/envstat.c.
 _PRINTED: dict[int, Callable[[int], str]] = {
     TEMPERATURE: lambda value: f"{(value & 0xFFFFFFFF) / 1e6 - 273.15:.3f} degC",
     FAN: lambda value: f"{value & 0xFFFFFFFF} RPM",
@@ -159,7 +159,7 @@ _PRINTED: dict[int, Callable[[int], str]] = {
 
 
 def printed(units: int, state: int, value: int, maximum: int, *, percent: bool) -> str:
-    """Return what envstat prints of a sensor; ``value`` and ``maximum`` as the driver set them."""
+    """Return envstat's output for a sensor; ``value`` and ``maximum`` as the driver set them."""
     if state == INVALID:
         return "N/A"
     text = _PRINTED.get(units, _scaled("?"))(value)

@@ -59,7 +59,7 @@ class Ending(Exception):  # noqa: N818 - it is no error of this program
 class KernelPanic(Ending):
     """The run ends here: the kernel has panicked, or its state is damaged.
 
-    ``rule`` names the property that was broken, ``consequence`` says which of the two it is.
+    ``rule`` names the property that was broken, ``consequence`` is one of the two.
     ``place`` is the guest's code that broke it, if known.
     """
 

@@ -213,7 +213,7 @@ class EventCounters(Subject):
             self._attach("module_load_evcnt", event)
 
     def detach_set(self, events: Iterable[int]) -> None:
-        """Detach the link set of a module that goes (module_unload_evcnt).
+        """Detach the link set of a module at its unload (module_unload_evcnt).
 
         The kernel does not check whether the module has already done so: a panic.
         """

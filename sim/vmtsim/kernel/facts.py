@@ -11,11 +11,11 @@ from vmtgen.common.dataclass import dataclass, replace
 
 
 class Kind(enum.Enum):
-    """What an address belongs to."""
+    """The object to which an address belongs."""
 
     UNKNOWN = enum.auto()
     NULL = enum.auto()  # the first page, at which nothing is ever mapped
-    OBJECT = enum.auto()  # memory that was allocated, and what the kernel made for itself
+    OBJECT = enum.auto()  # allocated memory, and objects of the kernel
     KERNEL = enum.auto()  # a function or variable of the kernel
     MISSING = enum.auto()  # a symbol of the kernel that has no model
     MODULE = enum.auto()
@@ -36,7 +36,7 @@ class Side(enum.Enum):
 class Owner:
     """The owner of an address; ``text`` describes it in a message.
 
-    ``gone``: the object was freed, and the address must not be used any more.
+    ``gone``: the object was freed, and the address must no longer be used.
     """
 
     kind: Kind

@@ -84,7 +84,7 @@ class FailNth(Subject):
         self.left = nth
 
     def _reach(self) -> None:
-        """Wrap the functions that may fail; those without a model are left out."""
+        """Wrap the functions that may fail, except those without a model."""
         dispatch, kmem = self.kernel.dispatch, self.kernel.subject(Kmem)
         modelled = set(dispatch.modelled())
         for name, failure in MAY_FAIL.items():

@@ -57,7 +57,7 @@ class _Fields:
 
     def __init__(self, word: int) -> None:
         self.offset, self.cred, self.ops, self.data = 0, 8, 8 + word, 8 + 2 * word
-        self.flag = 8 + 6 * word  # behind f_list and f_lock
+        self.flag = 8 + 6 * word  # after f_list and f_lock
         self.type, self.count = self.flag + 8, self.flag + 16
         self.size = self.flag + 32 + word
 
@@ -75,7 +75,7 @@ class File:
 
     @property
     def address(self) -> int:
-        """Where the struct file is."""
+        """The address of the struct file."""
         return self.object.at
 
 
@@ -264,7 +264,7 @@ class Files(Subject):
         return self.kernel.memory.u32(found.address + self._fields.flag)
 
     def fcntl(self, found: File, flags: int) -> Model:
-        """Set the flags of the file (F_SETFL): gives an errno."""
+        """Set the flags of the file (F_SETFL); return an errno."""
         error, new = yield from set_flags(
             self.kernel, self._flags(found), flags,
             lambda command, data: self._call(found, "fcntl", command, data),
@@ -274,7 +274,7 @@ class Files(Subject):
         return error
 
     def stat(self, found: File) -> Model:
-        """Return the mode and the size that the driver says, or an errno.
+        """Return the mode and the size from the driver, or an errno.
 
         The struct stat is on the kernel's stack, and all of it goes to the process.
         """
@@ -305,7 +305,7 @@ class Files(Subject):
         return Errno(error) if error else place
 
     def kqfilter(self, found: File, knote: int) -> Model:
-        """Let the driver attach a knote: gives an errno."""
+        """Let the driver attach a knote; return an errno."""
         return signed((yield from self._call(found, "kqfilter", knote)), 32)
 
     def file_of(self, found: File) -> int:

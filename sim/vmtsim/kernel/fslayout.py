@@ -26,7 +26,7 @@ STATVFS_SIZE = {size: layout.size for size, layout in _STATVFS.items()}
 
 @dataclass(frozen=True)
 class MountLayout:
-    """Where members of struct mount are, in bytes."""
+    """The offsets of members of struct mount, in bytes."""
 
     op: int
     flag: int

@@ -27,8 +27,8 @@ ATTRIBUTE = "iic"
 _WRITE, _BLOCK = 2, 4  # I2C_OPMASK_* of sys/dev/i2c/i2c_io.h
 _LAST = 0x7F  # I2C_MAX_ADDR
 _ADDRESS_ONLY = 1  # I2C_MATCH_ADDRESS_ONLY of sys/dev/i2c/i2cvar.h
-_SIZE = 64  # of a struct i2c_attach_args: ours are zero but for the tag and the address
-_NOTHING = 0xFF  # what a bus that is pulled up reads as
+_SIZE = 64  # of a struct i2c_attach_args: all zero except for the tag and the address
+_NOTHING = 0xFF  # the value read from an idle bus, which is pulled up
 
 
 def _special(address: int) -> bool:
@@ -80,7 +80,7 @@ class I2c(Subject):
         self._lock = 0
 
     def data(self) -> Iterator[DataSymbol]:
-        """Yield whether the system goes down, for which i2cexec polls."""
+        """Yield whether the system shuts down, for which i2cexec polls."""
         yield DataSymbol("shutting_down", bytes(4))
 
     def boot(self) -> None:

@@ -74,10 +74,10 @@ class Identity(Subject):
         memory.put_u32(symbols["hostnamelen"], len(data))
 
     def rename(self, name: str) -> Model:
-        """Do what sysctl -w kern.hostname does, as a process.
+        """Set kern.hostname as a process does with sysctl -w.
 
         Under the write lock of the tree; sysctl_lookup() copies byte by byte, and a reader of the
-        variable without a lock meanwhile sees a part of each name.
+        variable without a lock at that time gets a part of each name.
         """
         data = name.encode("utf-8")[: _MAXHOSTNAMELEN - 1]
         half = len(data) // 2

@@ -82,7 +82,7 @@ _NATIVE = _FLAGS | _ARM_FLAGS | {"wbinvd", "wbnoinvd", "invlpg", "verw", "brk"}
 
 
 class Instructions(Subject):
-    """Emulates system instructions.  ``serves`` says which have a model."""
+    """Emulates system instructions.  ``serves`` returns which have a model."""
 
     SOURCES: ClassVar[Mapping[str, str]] = {"sys/arch/amd64/amd64/cpufunc.S 1.68": "*"}
     SERIALIZED: ClassVar[Mapping[str, str]] = {}

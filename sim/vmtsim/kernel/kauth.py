@@ -108,7 +108,7 @@ class Kauth(Subject):
         return handle
 
     def silence(self, handle: int) -> None:
-        """Remove what ``own_listener`` added."""
+        """Remove the listener of ``own_listener``."""
         del self._listeners[handle]
 
     # -- credentials -------------------------------------------------------------------------

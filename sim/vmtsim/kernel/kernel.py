@@ -50,11 +50,11 @@ class Violation:
 class KernelOptions:
     """The options of the simulated machine.
 
-    ``release`` is the kernel's version as uname -r prints it, ``version`` the number behind it.
+    ``release`` is the kernel's version as uname -r prints it, ``version`` its __NetBSD_Version__.
     ``net_mpsafe`` is a kernel with options NET_MPSAFE, which GENERIC lacks; ``detachall`` is sysctl
-    kern.detachall: x86 detaches every device when it goes down.  ``checks`` are the options
+    kern.detachall: x86 detaches every device at shutdown.  ``checks`` are the options
     DIAGNOSTIC, DEBUG and LOCKDEBUG with which it was built: all of them, unless given.  ``memory``
-    limits what the kernel can allocate, in bytes; every object takes whole pages and one more.
+    limits the kernel's memory, in bytes; every object takes whole pages and one more.
     ``msrs`` are additional registers of the processor, by number (x86, "0x19c") or name (aarch64,
     "midr_el1"); ``cpuid`` are leaves of CPUID: EAX, EBX, ECX, EDX.  ``without`` are drivers that
     GENERIC has built in and this kernel lacks, so that a module can provide them.  ``cpus`` is the
@@ -184,7 +184,7 @@ class Kernel:
     def panic(self, rule: str, message: str, place: Place | None = None) -> NoReturn:
         """Stop: the kernel panics, or its state is damaged.
 
-        ``rule`` is an id of vmtsim.kernel.rule_table, which knows the kernels that detect it;
+        ``rule`` is an id of vmtsim.kernel.rule_table, which names the kernels that detect it;
         ``place`` is the responsible code: the caller of the kernel, unless given.
         """
         raise self._broken(rule, message, place or self._caller())
@@ -269,11 +269,11 @@ class Kernel:
         return self.locate(address, call=call) or Place(f"{address:#x}")
 
     def describe(self, address: int) -> str:
-        """Describe what an address in guest memory belongs to."""
+        """Describe the object at an address in guest memory."""
         return self.memory.owner(address).text
 
     def check_unload(self, module: str) -> None:
-        """Make every subject check for what a module left behind."""
+        """Make every subject check for objects that a module left."""
         for subject in self._subjects.values():
             subject.check_unload(module)
 

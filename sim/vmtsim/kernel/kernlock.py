@@ -16,7 +16,7 @@ class KernelLock(Subject):
     """The big lock; the scheduler keeps its owner, because sleeping releases it."""
 
     SOURCES: ClassVar[Mapping[str, str]] = {"sys/kern/kern_lock.c 1.188": "*"}
-    # Its models give and take.
+    # Its models call order.gives() and order.takes().
     SERIALIZED: ClassVar[Mapping[str, str]] = {}
     ACCESSES_DATA = ""
 

@@ -38,6 +38,6 @@ class KernelObject:
         return Owner(Kind.OBJECT, text, gone=self.gone)
 
     def free(self, function: str) -> None:
-        """Unmap it; ``function`` is what the kernel would have called."""
+        """Unmap it; ``function`` is the kernel's function for that."""
         self.gone = True
         self.kernel.subject(Kmem).release(self.at, None, function)

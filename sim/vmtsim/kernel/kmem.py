@@ -275,7 +275,7 @@ class Kmem(Subject):
     def give(
         self, function: str, size: int, flags: int, *, clear: bool, thread: bool = True
     ) -> Model | int:
-        """Allocate as flags say; ``thread``: not for interrupts.  NULL or a wait without memory."""
+        """Allocate by flags; ``thread``: not for interrupts.  Without memory, NULL or a wait."""
         kernel = self.kernel
         if thread:
             kernel.rules.thread_context(function)

@@ -29,7 +29,7 @@ ADD, DELETE, ENABLE, DISABLE, ONESHOT, CLEAR, DISPATCH = 0x1, 0x2, 0x4, 0x8, 0x1
 EOF = 0x8000
 LOWAT = 1  # NOTE_LOWAT
 _ISFD, _MPSAFE = 1, 2  # FILTEROP_*
-_KLIST = 8  # of struct selinfo: behind sel_collision, which is 64 bits wide
+_KLIST = 8  # of struct selinfo: after sel_collision, which is 64 bits wide
 _SELTRUE = "seltrue_filtops"
 # 10.99.12 is the first version seen with kevent::ext.
 _EXTENDED = 1_099_001_200
@@ -77,13 +77,13 @@ class Knote:
 
     @property
     def address(self) -> int:
-        """Where the struct knote is."""
+        """The address of the struct knote."""
         return self.object.at
 
 
 @dataclass(frozen=True)
 class Event:
-    """What kevent(2) returns of a knote."""
+    """The result of kevent(2) for a knote."""
 
     filter: int
     flags: int

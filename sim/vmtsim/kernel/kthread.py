@@ -42,7 +42,7 @@ class KThreads(Subject):
     """Kernel threads, by the address of their struct lwp."""
 
     SOURCES: ClassVar[Mapping[str, str]] = {"sys/kern/kern_kthread.c 1.49": "*"}
-    # Its models give and take.
+    # Its models call order.gives() and order.takes().
     SERIALIZED: ClassVar[Mapping[str, str]] = {}
     ACCESSES_DATA = ""
 

@@ -326,7 +326,7 @@ class LibKern(Subject):
 
 
 def _difference(a: bytes, b: bytes) -> int:
-    """Return what memcmp returns for two equally long areas (shorter: as far as both go)."""
+    """Return the result of memcmp for two areas; for different lengths, compare the shorter one."""
     if a == b:  # most often, and then a loop over bytes would be most of the model's time
         return 0
     for left, right in zip(a, b, strict=False):

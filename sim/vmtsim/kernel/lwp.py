@@ -90,7 +90,7 @@ class Lwp:
         self.interrupted = False  # a soft interrupt has its processor
         self.starting = False  # of a soft interrupt: it will start, and interrupt a thread
         self.due_on: Lwp | None = None  # of a soft interrupt: it starts on this one's processor
-        self.after_call = ""  # what the scheduler does when the call ends: "switch" or "rest"
+        self.after_call = ""  # the scheduler's action at the end of the call: "switch" or "rest"
         self.quiet = 0  # how often it has left a section without preemption
         self.asked = 0  # requests to kauth(9)
         self.pserialize = 0

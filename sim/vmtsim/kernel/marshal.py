@@ -42,7 +42,7 @@ _CONVERT: dict[str, Callable[[int], Any]] = {
 
 
 class Arguments:
-    """The unnamed arguments of a call, taken one after the other.
+    """The unnamed arguments of a call, read in order.
 
     ``word_size`` is the size of a long in bytes.
     """

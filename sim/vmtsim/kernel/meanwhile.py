@@ -20,8 +20,8 @@ class Meanwhile:
     """An action of another processor while a kernel thread runs guest code.
 
     It happens when the thread has called one of the functions ``after``, then ``calls`` other
-    functions of the kernel, and then has run ``instructions``, or as many as there are up to the
-    next call: the thread that sleeps on ``queue`` wakes, and runs next.
+    functions of the kernel, and then has run ``instructions``, or fewer up to the next
+    call: the thread that sleeps on ``queue`` wakes, and runs next.
     """
 
     after: frozenset[str]

@@ -49,7 +49,7 @@ class Memory:
         self._load, self._store = cpu.read, cpu.checked_write
         self._timespec = struct.Struct("<qq" if cpu.pointer_size == 8 else "<qi")
         self.shadow = Shadow(cpu)
-        # Of the shadow: kernel functions ask at each access whether it can matter.
+        # Of the shadow: kernel functions check at each access whether it is needed.
         self._marked_from, self._marked_to = self.shadow.start, self.shadow.end
         self._next_data = cpu.layout.data
         self._data_end = cpu.layout.data
@@ -110,7 +110,7 @@ class Memory:
             self.shadow.written(address, len(data))
 
     def fill(self, address: int, value: int, size: int) -> None:
-        """Store ``size`` bytes of one value; what lies before a hole is stored."""
+        """Store ``size`` bytes of one value; store the part before an unmapped page."""
         step = 1 << 16
         while size > 0:
             part = min(size, step)

@@ -124,7 +124,7 @@ class Modules(Subject):
         force: bool = False,
         properties: Mapping[str, Value] | None = None,
     ) -> Model:
-        """MODCTL_LOAD by the running process; gives an errno.
+        """MODCTL_LOAD by the running process; returns an errno.
 
         A ``path`` with a slash, or a Path, is a file; anything else is a name to search among the
         built-in modules and then in the module directory, which is empty here.
@@ -213,9 +213,9 @@ class Modules(Subject):
         return bases
 
     def _refused(self, refusal: KobjError, path: Path, *, name: str | None = None) -> Errno:
-        """Print what the kernel prints; return its errno, or panic if it panics.
+        """Print the kernel's message; return its errno, or panic if it panics.
 
-        kobj_setname() knows the path first, and the module's name from kobj_affix() on.
+        Messages have the path first, and the module's name from kobj_affix() on (kobj_setname()).
         """
         if isinstance(refusal, KobjPanicError):
             self.kernel.panic("module-loader", f"{path.name}: {refusal}")
@@ -224,7 +224,7 @@ class Modules(Subject):
         return Errno[refusal.errno]
 
     def _admit(self, info: ModInfo, *, force: bool) -> None:
-        """Check what module_do_load() checks; raises the first refusal."""
+        """Make the checks of module_do_load(); raises the first refusal."""
         for refusal in own_refusals(info):
             raise refusal
         for refusal in version_refusals(info, self.kernel.options.version):
@@ -309,7 +309,7 @@ class Modules(Subject):
         return signed(result, 32)
 
     def _forget(self, loaded: Loaded) -> None:
-        """Unmap a module and check for what it left behind."""
+        """Unmap a module and check for objects that it left."""
         del self.loaded[loaded.name]
         self._past.append(loaded)
         for name in loaded.holds:
@@ -320,7 +320,7 @@ class Modules(Subject):
         loaded.unmap(self.kernel.memory)
 
     def unload(self, name: str) -> Model:
-        """MODCTL_UNLOAD by the running process; gives an errno."""
+        """MODCTL_UNLOAD by the running process; returns an errno."""
         yield from self._lock()
         if (yield from self.kernel.subject(Kauth).may(kauth.MODULE, 0, _UNLOAD)):
             error = yield from self._unload(name)

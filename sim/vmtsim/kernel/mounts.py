@@ -391,7 +391,7 @@ class Mounts(Subject):
     def sync_all(self) -> Model:
         """Start writing all file systems, as sync(2); waits for suspended ones (do_sys_sync).
 
-        It also waits for a read-only one.  MNT_NOWAIT may sleep too: for the holder of
+        It also waits for a read-only file system.  MNT_NOWAIT may sleep too: for the holder of
         mnt_updating, for locked vnodes and for a server that does not answer.
         """
         self.syncs += 1
@@ -414,7 +414,7 @@ class Mounts(Subject):
     def flush(self, mount: Mount, *, wait: bool) -> Model:
         """Write dirty data; without ``wait`` it is written soon.
 
-        Data that is written meanwhile is left for the next time.
+        Data that is written during the sync waits for the next one.
         """
         mount.flushed += 1
         if not mount.dirty:

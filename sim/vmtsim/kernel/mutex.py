@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from vmtsim.kernel.kernel import Kernel
     from vmtsim.kernel.lwp import Lwp
 
-# IPL_NONE and the soft interrupt levels give an adaptive mutex, IPL_VM and above a spin mutex.
+# IPL_NONE and the soft interrupt levels make an adaptive mutex, IPL_VM and above a spin mutex.
 IPL_VM = {"amd64": 6, "i386": 6, "aarch64": 5}
 _ALIVE = 0x6D757478  # content of an initialised kmutex_t, which detects copies and overwriting
 
@@ -61,7 +61,7 @@ class Mutexes(Subject):
         "sys/kern/kern_mutex.c 1.112": "*",
         "sys/arch/amd64/amd64/lock_stubs.S 1.38": "mutex_spin_enter mutex_spin_exit",
     }
-    # Its models give and take.
+    # Its models call order.gives() and order.takes().
     SERIALIZED: ClassVar[Mapping[str, str]] = {}
     ACCESSES_DATA = ""
 

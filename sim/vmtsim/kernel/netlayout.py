@@ -32,7 +32,7 @@ AF_INET6 = 24
 
 @dataclass(frozen=True)
 class IfnetLayout:
-    """Where members of struct ifnet are, in bytes."""
+    """The offsets of members of struct ifnet, in bytes."""
 
     xname: int
     index: int
@@ -50,10 +50,10 @@ class IfnetLayout:
 
 @dataclass(frozen=True)
 class IfaddrLayout:
-    """Where members of struct ifaddr are, and of in_ifaddr and in6_ifaddr that begin with one.
+    """The offsets of members of struct ifaddr, and of in_ifaddr and in6_ifaddr, which extend it.
 
     The first four members are a pointer each: address, other end, mask, interface.  ``size`` is
-    that of a struct ifaddr; members behind the flags of an in_ifaddr are the kernel's own.
+    that of a struct ifaddr; members after the flags of an in_ifaddr are the kernel's own.
     """
 
     pslist: int
@@ -69,7 +69,7 @@ class IfaddrLayout:
 
 @dataclass(frozen=True)
 class RouteLayout:
-    """Where members of struct rtentry are; ``mask`` is that of its first struct radix_node."""
+    """The offsets of members of struct rtentry; ``mask`` is that of its first struct radix_node."""
 
     mask: int
     gateway: int
@@ -151,7 +151,7 @@ def print6(address: bytes, behind: bytes = b"\1\1") -> str:
     """Format an IPv6 address as in6_print() of NetBSD sys/netinet6/in6_print.c does.
 
     It shortens the first run of two or more zero groups, not the longest.  A single zero group at
-    the end counts as a run if the two bytes ``behind`` the address are zero.
+    the end counts as a run if the two bytes ``behind`` (after) the address are zero.
     """
     if ipaddress.IPv6Address(address).ipv4_mapped is not None:
         return f"::ffff:{print4(address[12:])}"

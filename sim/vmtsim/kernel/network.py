@@ -176,7 +176,7 @@ class Network(Subject):
         return interface
 
     def _free_index(self) -> int:
-        """Return the next index: the latest again if its interface is gone (if_getindex)."""
+        """Return the next index: the latest again if its interface was destroyed (if_getindex)."""
         taken = {interface.index for interface in self.interfaces}
         while self._latest_index in taken:
             self._latest_index += 1

@@ -26,7 +26,7 @@ _CPUF_BSP, _CPUF_PRESENT, _CPUF_RUNNING, _CPUF_PRIMARY = 1, 0x1000, 0x2000, 8
 
 @dataclass(frozen=True)
 class CpuInfo:
-    """Where members of struct cpu_info are, in bytes; -1: the machine has none."""
+    """The offsets of members of struct cpu_info, in bytes; -1: the machine does not have it."""
 
     self: int
     curlwp: int
@@ -39,7 +39,7 @@ class CpuInfo:
 
 @dataclass(frozen=True)
 class Offsets:
-    """Where members of struct lwp and struct proc are, in bytes."""
+    """The offsets of members of struct lwp and struct proc, in bytes."""
 
     l_pflag: int
     l_proc: int

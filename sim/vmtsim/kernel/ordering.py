@@ -1,8 +1,8 @@
 """The happens-before order: edges between threads, as vector clocks.
 
 A task is code that runs in one order: a thread, or the handler of one soft interrupt or callout on
-one processor.  Two handlers that the same soft interrupt thread ran one after the other are two
-tasks: at another time they may run on two processors.  Each task counts; a clock contains, for each
+one processor.  Two handlers that the same soft interrupt thread ran in turn are two tasks: at
+another time they may run on two processors.  Each task counts; a clock contains, for each
 task, the last count that another has seen (Flanagan and Freund, "FastTrack", PLDI 2009).
 
 An edge goes from the task that releases an object to the one that acquires it: a lock, a queue, an
@@ -36,16 +36,16 @@ class NoOrder:
         """Record that a thread releases an object, or puts it where another finds it."""
 
     def takes(self, lwp: Lwp, what: Hashable) -> None:
-        """Record that a thread acquires what others released."""
+        """Record that a thread acquires an object that others released."""
 
     def begins(self, lwp: Lwp, what: Hashable) -> None:
-        """Start the task ``what`` on a thread, after everything that was released to it."""
+        """Start the task ``what`` on a thread, after all that was released to it."""
 
     def ends(self, lwp: Lwp, what: Hashable) -> None:
         """End that task; it releases ``what``."""
 
     def starts(self, lwp: Lwp, parent: Lwp | None) -> None:
-        """Record a new thread, after what its parent has done."""
+        """Record a new thread, ordered after all actions of its parent so far."""
 
     def gone(self, lwp: Lwp) -> None:
         """Record that a thread has ended."""
@@ -70,7 +70,7 @@ class NoOrder:
 
 
 class Task:
-    """One order of events.  ``clock`` is what it has seen of each task, including itself."""
+    """One order of events.  ``clock`` has the last count seen of each task, including itself."""
 
     __slots__ = ("clock", "fence", "level", "name", "now", "number", "pending")
 
@@ -80,11 +80,11 @@ class Task:
         self.now = 1
         self.clock: Clock = {number: 1}
         self.fence: Clock | None = None  # at the last releasing barrier
-        self.pending: Clock = {}  # what atomic loads saw, until an acquiring barrier
+        self.pending: Clock = {}  # clocks that atomic loads saw, until an acquiring barrier
         self.level = 0
 
     def step(self) -> None:
-        """Count: tasks that acquired before do not see what comes now."""
+        """Count: tasks that acquired before do not see later actions."""
         self.now += 1
         self.clock[self.number] = self.now
 
@@ -105,7 +105,7 @@ class Ordering(NoOrder):
     def __init__(self) -> None:
         self._tasks: dict[Hashable, Task] = {}
         self._given: dict[Hashable, Clock] = {}
-        self._atomics: dict[int, Clock] = {}  # by address: what a fence gave to its value
+        self._atomics: dict[int, Clock] = {}  # by address: the clock of a fence
         self._count = 0
 
     def task(self, lwp: Lwp) -> Task:
@@ -130,7 +130,7 @@ class Ordering(NoOrder):
         task.step()
 
     def takes(self, lwp: Lwp, what: Hashable) -> None:
-        """Let the thread see what was released."""
+        """Order the thread after the releases."""
         given = self._given.get(what)
         if given is not None:
             join(self.task(lwp).clock, given)
@@ -148,7 +148,7 @@ class Ordering(NoOrder):
         self.takes(lwp, (lwp.processor, lwp.spl))
 
     def ends(self, lwp: Lwp, what: Hashable) -> None:
-        """Release what the task did to its waiters, and to what runs at its level here."""
+        """Release the task's actions to its waiters, and to later code at its level here."""
         self.gives(lwp, (lwp.processor, lwp.spl))
         self.gives(lwp, what)
         lwp.task = lwp.outer.pop()
@@ -177,12 +177,12 @@ class Ordering(NoOrder):
             task.step()
 
     def excludes(self, lwp: Lwp, level: int) -> None:
-        """Order it after what ran on this processor at those levels; 0 is other threads."""
+        """Order it after the code at those levels on this processor; 0 is other threads."""
         for each in range(level + 1):
             self.takes(lwp, (lwp.processor, each))
 
     def lowers(self, lwp: Lwp, level: int) -> None:
-        """Order what runs on this processor from now on after it."""
+        """Order later code on this processor after it."""
         for each in range(level + 1):
             self.gives(lwp, (lwp.processor, each))
 
@@ -196,13 +196,13 @@ class Ordering(NoOrder):
     # -- atomic operations ---------------------------------------------------------------------
 
     def releases(self, lwp: Lwp) -> None:
-        """Let a task that acquires the value of a later atomic store see what was before this."""
+        """Order all actions before this before a task that acquires a later atomic store."""
         task = self.task(lwp)
         task.fence = dict(task.clock)
         task.step()
 
     def acquires(self, lwp: Lwp) -> None:
-        """See what was before the releases whose values were loaded."""
+        """Order the task after the releases whose values it loaded."""
         task = self.task(lwp)
         join(task.clock, task.pending)
         task.pending = {}

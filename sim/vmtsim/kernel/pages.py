@@ -77,7 +77,7 @@ class Pages(Subject):
         self._entries: dict[int, int] = {}  # index -> struct vm_page
         self._indices: dict[int, int] = {}  # struct vm_page -> index
         self._room = WaitQueue("pages")
-        self._frames: dict[int, int] = {}  # number -> address of what pmap_extract was asked for
+        self._frames: dict[int, int] = {}  # number -> address that pmap_extract got
         self.live: dict[int, Allocated] = {}  # by struct vm_page
         self.on_free: Callable[[int], None] = lambda _number: None
         self.on_files: Callable[[int], None] = lambda _count: None
@@ -91,7 +91,7 @@ class Pages(Subject):
 
     @property
     def available(self) -> int:
-        """How many pages are free."""
+        """The number of free pages."""
         return max(self._count - self._taken - self._files, 0)
 
     @property
@@ -280,7 +280,7 @@ class Pages(Subject):
         for at, stop in ((hint, end), (start, hint)):
             while len(found) < number and (at := self._free.find(1, at, stop)) >= 0:
                 found.append(at)
-                at += 1  # noqa: PLW2901 - the search goes on behind it
+                at += 1  # noqa: PLW2901 - the search continues after it
         return found if len(found) == number else None
 
     def _row(self, number: int, start: int, end: int, step: int, limit: int) -> list[int] | None:

@@ -1,7 +1,7 @@
 """percpu(9): memory of which each processor has its own copy.
 
 With one processor (``--cpus 1``) there is one copy: a driver that calls the kernel while it holds a
-reference may find that another thread has used it meanwhile.
+reference may find that another thread has used it since.
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ class Pmf(Subject):
     """
 
     SOURCES: ClassVar[Mapping[str, str]] = {"sys/kern/kern_pmf.c 1.51": "*"}
-    # No lock guards its lists in the kernel; its models order hooks by the lock of the device.
+    # No lock guards its lists in the kernel; the models order hooks by the lock of the device.
     SERIALIZED: ClassVar[Mapping[str, str]] = {}
     ACCESSES_DATA = ""
 
@@ -83,7 +83,7 @@ class Pmf(Subject):
         self._lock_taken(device)
 
     def _lock_taken(self, device: int) -> None:
-        """Come behind who had the lock of the device (device_pmf_lock)."""
+        """Order after the last holder of the device's lock (device_pmf_lock)."""
         self.kernel.order.takes(self.kernel.current, ("device_pmf_lock", device))
 
     def _lock_given(self, device: int) -> None:

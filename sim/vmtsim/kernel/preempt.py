@@ -1,9 +1,9 @@
 """Kernel preemption and interrupt priority of a thread (NetBSD sys/kern/kern_synch.c, spl(9)).
 
-It records whether a thread could be moved to another CPU now, which soft interrupts it keeps from
-its CPU, and what it has not undone.  With one CPU, switches between threads also represent other
-CPUs, so nothing here prevents one; with more (vmtsim.kernel.processors) it keeps a thread on its
-CPU.
+It records whether a thread could be moved to another CPU now, which soft interrupts it blocks on
+its CPU, and which of these it has not undone.  With one CPU, switches between threads also
+represent other CPUs, so nothing here prevents one; with more (vmtsim.kernel.processors) it keeps a
+thread on its CPU.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 
 
 class Preemption(Subject):
-    """How often each thread has disabled preemption, and its interrupt priority level."""
+    """Each thread's count of disabled preemption, and its interrupt priority level."""
 
     SOURCES: ClassVar[Mapping[str, str]] = {
         "sys/kern/kern_synch.c 1.366": "*",
         "sys/arch/amd64/amd64/spl.S 1.49": "splraise spllower",
         "sys/arch/arm/pic/pic_splfuncs.c 1.24": "_splraise _spllower splx",
     }
-    # Its models say what a raised level orders: Ordering.excludes.
+    # The models order by raised levels: Ordering.excludes.
     SERIALIZED: ClassVar[Mapping[str, str]] = {}
     ACCESSES_DATA = ""
 
@@ -82,7 +82,7 @@ class Preemption(Subject):
         return bool(self._disabled.get(lwp)) or blocks_softints(lwp, 1)
 
     def left_behind(self, lwp: Lwp, spl: int = 0) -> tuple[str, str, Place] | None:
-        """Return (rule, words, place) for what a thread should have undone by now."""
+        """Return (rule, text, place) for a state that the thread should have undone by now."""
         sites = self._disabled.get(lwp)
         if sites:
             place = self.kernel.location(sites[-1])

@@ -185,7 +185,7 @@ class SeveralProcessors(Choice):
         lwp.starting = False
 
     def ends(self, lwp: Lwp) -> None:
-        """Release the processor of a thread that sleeps or is gone."""
+        """Release the processor of a thread that sleeps or has exited."""
         if lwp.state == "ready" or not lwp.on_processor:
             return
         lwp.processor.stack.remove(lwp)

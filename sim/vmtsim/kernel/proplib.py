@@ -1,7 +1,7 @@
-"""proplib(3) in the kernel: property objects, how many refer to each, and what contains them.
+"""proplib(3) in the kernel: property objects, their reference counts, and their containers.
 
 An object is a handle, an address that only these functions understand.  Numbers and strings of the
-same value are objects of their own here, where NetBSD gives one to everybody.
+same value are different objects here; NetBSD shares one object.
 """
 
 from __future__ import annotations
@@ -152,7 +152,7 @@ class PropLib(Subject):
         return made.at
 
     def release(self, address: int) -> None:
-        """Give back what ``new`` gave (prop_object_release)."""
+        """Release the reference of ``new`` (prop_object_release)."""
         self.drop("prop_object_release", self._objects[address])
 
     def find(self, function: str, address: int, kind: int = 0) -> Property | None:
@@ -189,7 +189,7 @@ class PropLib(Subject):
         self.drop(function, found)
 
     def drop(self, function: str, found: Property) -> None:
-        """Take a reference away, and free what nothing refers to."""
+        """Drop a reference, and free an object without references."""
         if found.type == BOOL:
             return
         kernel = self.kernel
@@ -215,7 +215,7 @@ class PropLib(Subject):
         found.object.free(function)
 
     def check_unload(self, module: str) -> None:
-        """Report what a module made and still refers to, or what points into it."""
+        """Report objects of a module with references, and objects that point into the module."""
         super().check_unload(module)
         kernel = self.kernel
         for found in list(self._objects.values()):
@@ -274,7 +274,7 @@ class PropLib(Subject):
     # -- dictionaries ----------------------------------------------------------------------------
 
     def store(self, dictionary: Property, name: bytes, found: Property) -> bool:
-        """Let a dictionary refer to an object; gives whether it may be changed."""
+        """Let a dictionary refer to an object; returns whether the dictionary may be changed."""
         if dictionary.immutable:
             return False
         old = dictionary.value.get(name)
@@ -461,7 +461,7 @@ class PropLib(Subject):
         return 0 if found is None else found.capacity
 
     def at_index(self, function: str, array: int, index: int) -> Property | None:
-        """Return an object of an array; None behind its end."""
+        """Return an object of an array; None after its end."""
         found = self.find(function, array, ARRAY)
         return found.value[index] if found is not None and index < len(found.value) else None
 
@@ -471,7 +471,7 @@ class PropLib(Subject):
         return 0 if found is None else found.at
 
     def put(self, function: str, array: int, index: int | None, found: Property) -> bool:
-        """Let an array refer to an object at an index, or (None) behind the last."""
+        """Let an array refer to an object at an index, or (None) after the last."""
         kernel = self.kernel
         kernel.rules.may_sleep(function)
         place = self.find(function, array, ARRAY)
@@ -541,7 +541,7 @@ class PropLib(Subject):
     def prop_object_iterator_next(self, address: int) -> int:
         """Return the next object, or key by the order of the names; NULL at the end.
 
-        NULL, too, where something was added to what it goes over, or taken away.
+        NULL, too, if an object was added to its container, or removed, since the iterator began.
         """
         iterator = self._iterators.find("prop_object_iterator_next", address)
         over = iterator.over

@@ -1,4 +1,4 @@
-"""What proplib(3) has to make use of it short: typed get and set for dictionaries and arrays.
+"""The short forms of proplib(3): typed get and set for dictionaries and arrays.
 
 Each family is one function of common/lib/libprop/prop_dictionary_util.c and prop_array_util.c for
 each type: prop_dictionary_get_int8(3), prop_array_add_uint64(3) and so on.
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from vmtsim.kernel.kernel import Kernel
 
 # The types that both have, and those of dictionaries alone: bytes, and whether there is a sign.
-# Which functions there are is the list of names that a kernel of 10.99.12 exports.
+# The functions are those in the list of names that a kernel of 10.99.12 exports.
 _NUMBERS = {
     f"{'' if signed else 'u'}int{8 * size}": (size, signed)
     for size in (1, 2, 4, 8)
@@ -52,7 +52,7 @@ class PropUtil(Subject):
         self._lib = kernel.subject(PropLib)
 
     def found(self, function: str, container: int, place: int) -> Property | None:
-        """Return what is at a key or an index."""
+        """Return the object at a key or an index."""
         if function.startswith("prop_array_"):
             return self._lib.at_index(function, container, place)
         return self._lib.at_key(function, container, self.kernel.memory.cstring(place))
@@ -119,7 +119,7 @@ class PropUtil(Subject):
         return self._lib.with_bytes(kind, value, at=0 if copy else at)
 
     def given(self, function: str, address: int) -> Property | None:
-        """Return an object whose reference the caller gives away."""
+        """Return an object and pass the caller's reference on."""
         return self._lib.find(function, address)
 
     @kernel_function(

@@ -16,7 +16,7 @@ _MASK = 0xFFFFFFFFFFFFFFFF
 
 
 class PropValues(Subject):
-    """What proplib(3) has for each kind of value."""
+    """The functions of proplib(3) for each kind of value."""
 
     SOURCES: ClassVar[Mapping[str, str]] = {
         "common/lib/libprop/prop_string.c 1.18.2.1": (
@@ -80,7 +80,7 @@ class PropValues(Subject):
     @kernel_function("const char *prop_string_value(prop_string_t ps)")
     @kernel_function("const char *prop_string_cstring_nocopy(prop_string_t ps)")
     def prop_string_value(self, address: int) -> int:
-        """NULL of what is no string."""
+        """Return NULL for an object that is not a string."""
         found = self._lib.find("prop_string_value", address, STRING)
         return 0 if found is None else found.content
 
@@ -132,7 +132,7 @@ class PropValues(Subject):
     @kernel_function("uint64_t prop_number_unsigned_value(prop_number_t pn)")
     @kernel_function("uint64_t prop_number_unsigned_integer_value(prop_number_t pn)")
     def prop_number_value(self, address: int) -> int:
-        """0 of what is no number."""
+        """Return 0 for an object that is not a number."""
         found = self._lib.find("prop_number_signed_value", address, NUMBER)
         return 0 if found is None else int(found.value) & _MASK
 
@@ -153,7 +153,7 @@ class PropValues(Subject):
 
     @kernel_function("int prop_number_size(prop_number_t pn)")
     def prop_number_size(self, address: int) -> int:
-        """How many bits it takes: 8, 16, 32 or 64."""
+        """Return its size in bits: 8, 16, 32 or 64."""
         found = self._lib.find("prop_number_size", address, NUMBER)
         if found is None:
             return 0

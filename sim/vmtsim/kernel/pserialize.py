@@ -25,12 +25,12 @@ _LOOK = 10_000  # interval at which a writer checks for readers, in virtual ns
 class PSerialize(Subject):
     """The threads in read sections, and where they entered.
 
-    Threads on other processors run during read sections.  ``after_readers`` runs an action as soon
-    as there is no reader any more: how writers free what readers may still use.
+    Threads on other processors run during read sections.  ``after_readers`` runs an action after
+    the last reader: so writers free memory that readers may still use.
     """
 
     SOURCES: ClassVar[Mapping[str, str]] = {"sys/kern/subr_pserialize.c 1.24": "*"}
-    # Its models give and take.
+    # Its models call order.gives() and order.takes().
     SERIALIZED: ClassVar[Mapping[str, str]] = {}
     ACCESSES_DATA = ""
 

@@ -45,7 +45,7 @@ class PassiveReferences(Subject):
     """All held references, by the address of their struct psref."""
 
     SOURCES: ClassVar[Mapping[str, str]] = {"sys/kern/subr_psref.c 1.18": "*"}
-    # Its models give and take.
+    # Its models call order.gives() and order.takes().
     SERIALIZED: ClassVar[Mapping[str, str]] = {}
     ACCESSES_DATA = ""
 
@@ -66,7 +66,7 @@ class PassiveReferences(Subject):
             name=lambda each: repr(each.name),
         )
         self._drained = WaitQueue("psref")
-        # Called after each release, with the target: the network code frees what was removed.
+        # Called after each release, with the target: the network code frees removed objects.
         self.released: list[Callable[[int], None]] = []
 
     def boot(self) -> None:

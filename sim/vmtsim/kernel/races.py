@@ -263,8 +263,8 @@ class Races(Subject):
     def _is_kernels_own(self, address: int, first: Access, second: Access) -> bool:
         """Whether two functions of the kernel access an object of the kernel.
 
-        How they order that is not the module's to decide: dostatvfs() reads and writes the figures
-        of a mount without a lock (NetBSD sys/kern/vfs_syscalls.c 1.570).
+        The module does not decide their order: dostatvfs() reads and writes the statistics of a
+        mount without a lock (NetBSD sys/kern/vfs_syscalls.c 1.570).
         """
         if first.pc > 0 or second.pc > 0:
             return False

@@ -64,7 +64,7 @@ class Routes(Subject):
     SOURCES: ClassVar[Mapping[str, str]] = {
         "sys/net/route.c 1.237": "rt_walktree",
     }
-    # Its callers hold the lock of the routing table.
+    # The callers hold the lock of the routing table.
     SERIALIZED: ClassVar[Mapping[str, str]] = {}
     ACCESSES_DATA = ""
 

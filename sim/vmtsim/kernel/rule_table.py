@@ -1,4 +1,4 @@
-"""All rules of the kernel that the simulator checks: what must hold, the fix, and the source.
+"""All rules of the kernel that the simulator checks: the requirement, the fix, and the source.
 
 ``vmtsim rules`` prints this table.  ``kernel.panic`` and ``kernel.violation`` take only its ids,
 so that every rule that can be broken is explained.
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 class Enforced(enum.Enum):
-    """Which kernels of NetBSD detect that the rule is broken.
+    """The kernels of NetBSD that detect a broken rule.
 
-    ``HARMLESS``: the kernel whose source was read is not damaged; the rule is the manual's, or
-    protects against what another release may do.
+    ``HARMLESS``: the kernel whose source was read is not corrupted; the rule comes from the manual,
+    or protects against another release.
     """
 
     ALWAYS = "every kernel"  # it panics, or its memory management does
@@ -73,7 +73,7 @@ class Consequence(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One rule: ``holds`` is what must hold, ``remedy`` the fix for code that breaks it.
+    """One rule: ``holds`` is the requirement, ``remedy`` the fix for code that breaks it.
 
     ``source`` names NetBSD's files and functions.
     """
@@ -93,7 +93,7 @@ class Rule:
         return Consequence.DAMAGE
 
     def noticed(self, options: Collection[Enforced]) -> str:
-        """Return which kernels detect it, and what happens on one that does not."""
+        """Return which kernels detect it, and the effect on a kernel that does not."""
         if self.enforced is Enforced.ALWAYS:
             return "by every kernel: it panics"
         if self.enforced not in OPTIONS.values():

@@ -40,7 +40,7 @@ class Rules:
     ) -> None:
         """Panic unless the calling thread may sleep now.
 
-        Not in a soft interrupt, not with a spin mutex held, not inside a pserialize read section
+        It may not in a soft interrupt, with a spin mutex held, or inside a pserialize read section
         (ASSERT_SLEEPABLE in NetBSD sys/kern/kern_lock.c).  ``holding`` is the address of an
         interlock that the function releases; ``softint`` allows soft interrupts; a function that
         always ``sleeps`` gets to mi_switch in kern_synch.c, which asserts more than that macro.  If

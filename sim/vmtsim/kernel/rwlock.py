@@ -70,7 +70,7 @@ class RwLocks(Subject):
     """All reader/writer locks that modules have made."""
 
     SOURCES: ClassVar[Mapping[str, str]] = {"sys/kern/kern_rwlock.c 1.76": "*"}
-    # Its models give and take.
+    # Its models call order.gives() and order.takes().
     SERIALIZED: ClassVar[Mapping[str, str]] = {}
     ACCESSES_DATA = ""
 
@@ -244,7 +244,7 @@ class RwLocks(Subject):
 
     @kernel_function("int rw_read_held(krwlock_t *rw)")
     def rw_read_held(self, address: int) -> bool:
-        """Whether any thread reads: the kernel does not know which."""
+        """Whether any thread reads: the kernel does not record which."""
         return bool(address) and bool(self.live.find("rw_read_held", address).readers)
 
     @kernel_function("int rw_write_held(krwlock_t *rw)")

@@ -38,7 +38,7 @@ CALL_COST = 200
 TRAP_COST = 5_000
 SWITCH_COST = 1_000
 # Kernel calls and traps that a thread may make without sleeping once.  The kernel has no such rule
-# for threads: the simulator gives up, because a run that never ends has no result.
+# for threads: the simulator ends the run, because a run that never ends has no result.
 PATIENCE = 1_000_000
 
 
@@ -153,7 +153,7 @@ class Scheduler:
         self._gone(lwp)
 
     def interrupt(self, lwp: Lwp) -> None:
-        """Send a signal: ends a sleep that may be interrupted (its Block gives None).
+        """Send a signal: ends an interruptible sleep (its Block returns None).
 
         It stays pending if the thread's sleep cannot be interrupted, and ends its next
         interruptible sleep before that starts: sleepq_block in sys/kern/kern_sleepq.c.
@@ -264,7 +264,7 @@ class Scheduler:
     # -- one thread, until it sleeps -----------------------------------------------------------
 
     def _execute(self, lwp: Lwp) -> str:
-        """Run ``lwp``; returns its new state: ready, asleep or gone."""
+        """Run ``lwp``; returns its new state: ready, asleep or exited."""
         frames = lwp.frames
         while True:
             frame = frames[-1]
@@ -275,7 +275,7 @@ class Scheduler:
     def _run_guest(self, lwp: Lwp, frame: Frame) -> str | None:
         """Run guest code, and serve its calls; None where a model is on top after that.
 
-        This is where the simulator spends its time: what a call does not need is not looked up.
+        The simulator spends most of its time here: look up nothing that a call does not need.
         """
         clock, cpu, entries = self.clock, self.cpu, self.dispatch.entries
         resume = cpu.resume

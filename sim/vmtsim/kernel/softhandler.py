@@ -43,7 +43,7 @@ class SoftHandlers(Subject):
     """Handlers by their cookie."""
 
     SOURCES: ClassVar[Mapping[str, str]] = {"sys/kern/kern_softint.c 1.76": "*"}
-    # Its models give and take.
+    # Its models call order.gives() and order.takes().
     SERIALIZED: ClassVar[Mapping[str, str]] = {}
     ACCESSES_DATA = ""
 
@@ -110,7 +110,7 @@ class SoftHandlers(Subject):
         handler.running.add(here)
         order = self.kernel.order
         order.begins(self.kernel.current, handler)
-        # Not pending any more while it waits for the kernel lock: scheduled again, it runs twice.
+        # No longer pending while it waits for the kernel lock: scheduled again, it runs twice.
         yield from call_back(
             self.kernel,
             "soft interrupt handler",

@@ -72,7 +72,7 @@ class Buffer:
 
 
 class StoreBuffers(Subject):
-    """The buffers of all processors.  ``kernel.options.store_buffers`` says whether."""
+    """The buffers of all processors.  ``kernel.options.store_buffers`` enables them."""
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)
@@ -197,7 +197,7 @@ class StoreBuffers(Subject):
                 buffer.below.clear()
 
     def _freed(self, start: int, end: int, _function: str) -> None:
-        """Forget stores to freed memory; that they are late is a race of its own."""
+        """Forget stores to freed memory; a late one is a separate race."""
         for buffer in self._buffers.values():
             buffer.stores = [
                 each
@@ -229,7 +229,7 @@ class StoreBuffers(Subject):
             self._write(store.address, store.data)
 
     def flush_for(self, lwp: Lwp) -> None:
-        """Flush the buffer of a thread's processor: it sleeps or is gone."""
+        """Flush the buffer of the processor of a thread that sleeps or has exited."""
         self.empty()
         if lwp.state == "gone":
             self._was.pop(lwp, None)

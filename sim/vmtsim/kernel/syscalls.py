@@ -49,8 +49,8 @@ def control(
 ) -> Model:
     """Let ``call`` answer an ioctl in its memory: returns the bytes for the process, or an errno.
 
-    ``back`` is how many bytes the kernel reads if it makes the call itself, whatever the command
-    says.
+    ``back`` is the number of bytes that the kernel reads if it makes the call itself, independent
+    of the command.
     sys_generic.c, sys_ioctl.
     """
     memory, kmem = kernel.memory, kernel.subject(Kmem)

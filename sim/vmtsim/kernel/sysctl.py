@@ -62,7 +62,7 @@ class Sysctl(Subject):
     """Calls: a node is found, then its handler runs under the lock, or sysctl_lookup()."""
 
     SOURCES: ClassVar[Mapping[str, str]] = {"sys/kern/kern_sysctl.c 1.271": "*"}
-    # Its callers hold sysctl_treelock.
+    # The callers hold sysctl_treelock.
     SERIALIZED: ClassVar[Mapping[str, str]] = {}
     ACCESSES_DATA = "*"
 

@@ -22,10 +22,10 @@ _PATIENCE = 5 * SECOND
 
 
 class SysctlLock(Subject):
-    """One for the whole tree; a handler runs under it, and may release it meanwhile."""
+    """One lock for the whole tree; a handler runs under it, and may release it for a time."""
 
     SOURCES: ClassVar[Mapping[str, str]] = {"sys/kern/kern_sysctl.c 1.271": "*"}
-    # Its models give and take.
+    # Its models call order.gives() and order.takes().
     SERIALIZED: ClassVar[Mapping[str, str]] = {}
     ACCESSES_DATA = ""
 

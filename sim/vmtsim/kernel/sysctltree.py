@@ -388,7 +388,7 @@ class SysctlTree(Subject):
                 "of sysctl_createv",
             )
         for node in reversed(self._logs.pop(handle)):
-            # A node that another log also named may be gone already.
+            # A node that is also in another log may have been removed already.
             there = node.parent is not None and node.parent.children.get(node.number) is node
             if there and not node.children:
                 self._remove(node)

@@ -39,7 +39,7 @@ class SysLog(Subject):
         "sys/kern/subr_prf.c 1.203": "*",
         "sys/kern/kern_rate.c 1.2": "ppsratecheck ratecheck",
     }
-    # As of printf(9): Console.
+    # As for printf(9): Console.
     SERIALIZED: ClassVar[Mapping[str, str]] = {}
     ACCESSES_DATA = "*"
 

@@ -41,7 +41,7 @@ _SCRIPTS = {
     RADIO: "radio_button",
 }
 PRESSED, RELEASED = 0, 1
-_LID_CLOSE = 10  # PMFE_CHASSIS_LID_CLOSE, and _OPEN behind it
+_LID_CLOSE = 10  # PMFE_CHASSIS_LID_CLOSE; _OPEN follows it
 _LINES = {
     LID: {PRESSED: "lid closed.", RELEASED: "lid opened."},
     AC: {PRESSED: "AC adapter online.", RELEASED: "AC adapter offline."},
@@ -281,7 +281,7 @@ class SysmonPower(Subject):
         """Panic in the running thread: no file system is touched, the pmf hooks run, then the end.
 
         vpanic in sys/kern/subr_prf.c 1.203, cpu_reboot in sys/arch/amd64/amd64/machdep.c 1.370.
-        Where a hook sleeps other threads run: cv_wait of 10.99.12 does not look at panicstr.
+        While a hook sleeps, other threads run: cv_wait of 10.99.12 does not check panicstr.
         """
         kernel, memory, symbols = self.kernel, self.kernel.memory, self.kernel.symbols
         kernel.subject(Console).print(f"panic: {text}\n")

@@ -37,7 +37,7 @@ class TaskQueue(Subject):
     """The queue that GENERIC's sysmon starts at boot, with its thread "sysmon"."""
 
     SOURCES: ClassVar[Mapping[str, str]] = {"sys/dev/sysmon/sysmon_taskq.c 1.23": "*"}
-    # Its models give and take.
+    # Its models call order.gives() and order.takes().
     SERIALIZED: ClassVar[Mapping[str, str]] = {}
     ACCESSES_DATA = ""
 

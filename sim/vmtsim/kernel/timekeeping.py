@@ -30,11 +30,11 @@ _LARGE_STEP = 200
 
 
 class TimeKeeping(Subject):
-    """The guest's clocks.  ``rate_ppm`` is how much too fast its oscillator runs.
+    """The guest's clocks.  ``rate_ppm`` is the error of its oscillator; positive is too fast.
 
-    At each turn of a second of real time the kernel takes the share of the next second from the
-    remaining adjustment of adjtime; that share is applied whatever adjtime is called with
-    meanwhile.
+    At each start of a second of real time the kernel takes the share of that second from the
+    remaining adjustment of adjtime; it applies that share even if adjtime is called again during
+    the second.
     """
 
     SOURCES: ClassVar[Mapping[str, str]] = {
@@ -93,7 +93,7 @@ class TimeKeeping(Subject):
 
     @property
     def owed(self) -> int:
-        """The remaining adjustment of adjtime, in ns: what no second has taken its share of yet."""
+        """The remaining adjustment of adjtime, in ns, without the shares of seconds so far."""
         self._turn(self.uptime())
         return self._owed
 

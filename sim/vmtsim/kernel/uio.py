@@ -44,7 +44,7 @@ class Transfer:
         self._fields = fields
 
     def end(self) -> bytes:
-        """Free everything; return what was transferred: the bytes that uio_resid does not count."""
+        """Free everything; return the transferred bytes, which uio_resid does not count."""
         kernel = self._kernel
         left = kernel.memory.pointer(self.address + self._fields.resid)
         done = self.size - left
@@ -96,7 +96,7 @@ class UioVector:
 
     @property
     def length(self) -> int:
-        """How many bytes there are; 0 at the end."""
+        """Return the number of bytes; 0 at the end."""
         found = self._next()
         return self._memory.pointer(found + self._word) if found else 0
 

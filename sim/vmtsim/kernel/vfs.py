@@ -240,7 +240,7 @@ class FileSystems(Subject):
     def _fresh(self, function: str, mount: Mount) -> Model:
         """Query the file system itself: sleeps while it does not answer; returns an errno.
 
-        No vfs_statvfs starts a transaction: a suspended file system answers.
+        No vfs_statvfs starts a transaction: it works on a suspended file system.
         """
         self.kernel.rules.may_sleep(function)
         yield from self._mounts().wait_for_server(mount)

@@ -63,7 +63,7 @@ class WorkQueues(Subject):
     """All work queues that modules have made, by the address of their struct workqueue."""
 
     SOURCES: ClassVar[Mapping[str, str]] = {"sys/kern/subr_workqueue.c 1.48": "*"}
-    # Its models give and take.
+    # Its models call order.gives() and order.takes().
     SERIALIZED: ClassVar[Mapping[str, str]] = {}
     ACCESSES_DATA = ""
 

@@ -40,7 +40,7 @@ class CrossCalls(Subject):
     """Cross calls: low ones in a thread of each processor, high ones in its soft interrupt."""
 
     SOURCES: ClassVar[Mapping[str, str]] = {"sys/kern/subr_xcall.c 1.38": "*"}
-    # Its models give and take.
+    # Its models call order.gives() and order.takes().
     SERIALIZED: ClassVar[Mapping[str, str]] = {}
     ACCESSES_DATA = ""
 
@@ -105,7 +105,7 @@ class CrossCalls(Subject):
         arguments: tuple[int, int],
         targets: Sequence[Processor],
     ) -> Model:
-        """One low-priority call at a time: the next one waits here (xc_lowpri)."""
+        """Allow one low-priority call at a time: the next one waits here (xc_lowpri)."""
         kernel = self.kernel
         kernel.rules.may_sleep(name)
         while not flags & _HIGHPRI and self._low is not None:
@@ -148,8 +148,8 @@ class CrossCalls(Subject):
     def xc_barrier(self, flags: int) -> Model:
         """Wait until every processor has run the cross call's thread or soft interrupt.
 
-        What prevented that at the start is over then: preemption disabled, a raised level, a soft
-        interrupt.
+        Then the states that blocked it at the start have ended: disabled preemption, a raised
+        level, a soft interrupt.
         """
         kernel = self.kernel
         kernel.rules.may_sleep("xc_barrier")

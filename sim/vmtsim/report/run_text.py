@@ -106,9 +106,9 @@ def _verdict(outcome: Outcome) -> list[str]:
 
 
 def summary(simulation: Simulation, outcome: Outcome) -> list[str]:
-    """Return at most 15 lines: what ran, what was sent, and how it ended.
+    """Return at most 15 lines: the module, the messages, and the result.
 
-    Hints, and what the guest refused to its administrator, are extra lines.
+    Hints, and failed commands of the administrator, are extra lines.
     """
     events = simulation.trace.events
     lines = [
@@ -143,7 +143,7 @@ def summary(simulation: Simulation, outcome: Outcome) -> list[str]:
 
 
 def _kernel_line(simulation: Simulation) -> str:
-    """Return what the console printed when the device attached."""
+    """Return the console's line when the device attached."""
     attached = [
         f"{event['device']} at {event['parent']}"
         for event in simulation.trace.events

@@ -6,7 +6,7 @@ from vmtgen.common.errors import SOFTWARE
 
 from vmtsim.run.findings import NOT_LIVE, OK, PANIC, PROPERTY_FAILED
 
-# status -> (the class of a failure, what it means)
+# status -> (the class of a failure, its meaning)
 _TABLE = {
     PROPERTY_FAILED: ("FAILED", "a property did not hold"),
     NOT_LIVE: ("NOT LIVE", "the guest hangs, or did not recover"),
@@ -21,7 +21,7 @@ def failure_class(status: int) -> str:
 
 
 def verdict(status: int, held: str = "every property held") -> str:
-    """Return the verdict in a line; ``held`` is what holds if nothing failed."""
+    """Return the verdict in a line; ``held`` is the text if nothing failed."""
     if status == OK:
         return f"ok: {held}"
     return ": ".join(_TABLE[status])

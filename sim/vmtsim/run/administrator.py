@@ -64,7 +64,7 @@ PATIENCE = 600 * SECOND
 _READERS = frozenset({"pserialize_read_enter", "_kernel_lock"})
 _WALK = 120 * SECOND
 # Size for the longest reply, the size with which sysctl(8) starts for a string (NetBSD
-# sbin/sysctl/sysctl.c, print_tree), and how often a process asks for a reply.
+# sbin/sysctl/sysctl.c, print_tree), and how often a process polls for a reply.
 _REPLY_ROOM = 65600
 _LOOK_ROOM = 1024
 _POLL = SECOND // 100
@@ -282,7 +282,7 @@ class Administrator:
         return 0
 
     def envstat(self, device: str) -> Model:
-        """Envstat -d DEVICE: returns what it prints of each sensor, or ENXIO."""
+        """Run envstat -d DEVICE; return its output for each sensor, or ENXIO."""
         return self.kernel.subject(Envsys).envstat(device)
 
     def wdogctl(self, given: Watchdog) -> Model:
@@ -318,7 +318,7 @@ class Administrator:
         return 0
 
     def usage(self, given: Usage) -> Model:
-        """Change what memory and swap are used for, and let its counters go on."""
+        """Change the use of memory and swap, and advance the counters."""
         counters = self.kernel.subject(MemoryCounters)
         for member, value in (
             ("filepages", given.files),

@@ -127,7 +127,7 @@ class Devices:
         return f"{events:#x}" if events >= 0 else Errno(-events)
 
     def kevent(self, given: Kevent) -> Model:
-        """Change what a process is to hear of, and return the events within ``wait`` seconds.
+        """Change the events that a process requests, and return those within ``wait`` seconds.
 
         A process that waits does not keep the descriptor from being closed.
         """
@@ -159,12 +159,12 @@ class Devices:
         return self._with(given.name, lambda server, node: server.fcntl(node, flags))
 
     def stat(self, name: str) -> Model:
-        """Return the mode and the size of what is open."""
+        """Return the mode and the size of the open file."""
         found = yield from self._with(name, lambda server, node: server.stat(node))
         return found if isinstance(found, int) else f"mode {found[0]:07o} size {found[1]}"
 
     def seek(self, given: Seek) -> Model:
-        """Move the place in the file: gives the new one."""
+        """Move the file offset; return the new one."""
         whence = ("set", "current", "end").index(given.whence)
         place = yield from self._with(
             given.name, lambda server, node: server.seek(node, given.offset, whence)
@@ -172,7 +172,7 @@ class Devices:
         return place if isinstance(place, Errno) else f"at {place}"
 
     def size(self, name: str) -> Model:
-        """Return what a block device says of its size."""
+        """Return the size that a block device reports."""
 
         def size(server: Any, node: Any) -> Model:
             if not isinstance(node, OpenDevice):

@@ -37,7 +37,7 @@ class Origin(enum.Enum):
 class Finding:
     """A property that does not hold, found at ``at`` (virtual ns).
 
-    ``status`` is the exit status that it stands for, ``place`` the responsible code of the guest,
+    ``status`` is its exit status, ``place`` the responsible code of the guest,
     if known, ``phase`` the phase of a campaign's run whose expectation was not met.  ``noticed``
     names the kernels that detect a broken rule of theirs.
     """

@@ -50,7 +50,7 @@ def watch(simulation: Simulation) -> Callable[[], None]:
                     ABANDONED,
                     f"the guest opens a channel for {protocol.upper()} but has not closed its old "
                     f"one: channels {', '.join(map(str, numbers))} are open",
-                    # Not that of the last kernel call, which has returned.
+                    # Not the context of the last kernel call, which has returned.
                     Place("a call to the host"),
                 )
 

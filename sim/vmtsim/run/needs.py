@@ -1,4 +1,4 @@
-"""What modules need of the kernel and has no model: imports and instructions."""
+"""The imports and instructions of modules that have no model."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def bare_kernel(machine: str, version: int = 1_100_000_000) -> Kernel:
 
 
 def needs(modules: Sequence[Module]) -> list[Needs]:
-    """Return what each module needs.
+    """Return the needs of each module.
 
     A name that another of the modules defines is not missing: a module that requires another is
     loaded after it.

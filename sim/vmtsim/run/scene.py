@@ -60,7 +60,7 @@ class Witness:
         def remember(pc: int) -> None:
             self._pc = pc
             trap(pc)
-            # The host's code runs after this; what it reports happened here.
+            # The host's code runs after this; its reports belong to this place.
 
         cpu.on_trap = remember
 

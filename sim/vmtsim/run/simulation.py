@@ -217,7 +217,7 @@ class Simulation:
         self.admin.do(verb, argument)
 
     def sysctl(self, name: str, /) -> Any:
-        """Read a sysctl node as a process does; the guest runs meanwhile."""
+        """Read a sysctl node as a process does; the guest runs during that."""
         return self.admin.wait("sysctl", self.admin.read(name))
 
     def fact(self, name: str, /) -> str | None:

@@ -38,7 +38,7 @@ Times = Annotated[int, Range(1, 1_000_000)]
 
 @dataclass(frozen=True)
 class Pattern(Record):
-    """Text in which ``*`` stands for anything, and ``${FACT}`` for a fact of the guest."""
+    """Text in which ``*`` matches anything, and ``${FACT}`` is a fact of the guest."""
 
     SHORTHAND: ClassVar[str] = "text"
     text: str
@@ -92,7 +92,7 @@ class Reply(Record):
 
 @dataclass(frozen=True)
 class PowerEvent(Record):
-    """An event of powerd(8): its script, what happened, and the device that raised it."""
+    """An event of powerd(8): its script, its name, and the device that raised it."""
 
     script: Pattern | None = None
     name: Pattern | None = None
@@ -176,7 +176,7 @@ class Expectation(Verb):
         return " -> ".join(_short(printable(_plain(event.get(name)))) for name in names)
 
     def text_of(self, argument: Any) -> str:
-        """Return what is expected, in words."""
+        """Return a description of the expectation."""
         patterns = {name: each for name, each in argument.items() if isinstance(each, Pattern)}
         expected = [
             f"{value.text!r}" if len(argument) == 1 else f"{name} {value.text!r}"

@@ -182,7 +182,7 @@ class Route(Record):
 
 @dataclass(frozen=True)
 class Open(Record):
-    """A device node to open; ``name`` is what other steps call it, by default the driver's.
+    """A device node to open; ``name`` is its name in other steps, by default the driver's.
 
     ``block``: the node of the block device.
     """
@@ -197,7 +197,7 @@ class Open(Record):
 
 @dataclass(frozen=True)
 class Read(Record):
-    """How many bytes to read from an open device."""
+    """The number of bytes to read from an open device."""
 
     SHORTHAND: ClassVar[str] = "name"
     name: str
@@ -247,7 +247,7 @@ class Poll(Record):
 
 @dataclass(frozen=True)
 class Kevent(Record):
-    """What kevent(2) is asked of an open device: a change, and for how many seconds to wait.
+    """A call of kevent(2) for an open device: a change, and the seconds to wait.
 
     Without ``flags`` nothing is changed; ``low`` is the data of NOTE_LOWAT.
     """
@@ -272,7 +272,7 @@ class Fcntl(Record):
 
 @dataclass(frozen=True)
 class Seek(Record):
-    """Where the next read or write of an open device is to be."""
+    """The offset of the next read or write of an open device."""
 
     name: str
     offset: Annotated[int, Range(-(1 << 63), (1 << 63) - 1)]
@@ -290,7 +290,7 @@ class Map(Record):
 
 @dataclass(frozen=True)
 class Watchdog(Record):
-    """A watchdog, and what to do with it; ``period`` in seconds, by default the driver's own."""
+    """A watchdog, and the action on it; ``period`` in seconds, by default the driver's own."""
 
     SHORTHAND: ClassVar[str] = "name"
     name: str
@@ -300,7 +300,7 @@ class Watchdog(Record):
 
 @dataclass(frozen=True)
 class Nth(Record):
-    """Which call from now on fails, of those that a kernel may let fail; 0: none."""
+    """The number of the next call that fails, of those that may fail; 0: none."""
 
     SHORTHAND: ClassVar[str] = "nth"
     nth: Annotated[int, Range(0, 1_000_000)]
@@ -308,7 +308,7 @@ class Nth(Record):
 
 @dataclass(frozen=True)
 class Pressure(Record):
-    """How many bytes of memory stay free, how many hold files, and for how long.
+    """The bytes of memory that stay free, those that hold files, and for how long.
 
     Then all of it is freed.
     """
@@ -324,7 +324,7 @@ Pages = Annotated[int, Range(0, 0x7FFFFFFF)]
 
 @dataclass(frozen=True)
 class Usage(Record):
-    """What the memory is used for, in pages; None: as before.
+    """The use of the memory, in pages; None: as before.
 
     ``files`` and ``programs`` are pages of files; ``swap`` and ``swap_used`` are swap. What follows
     is how many more there are of: pages read from swap and written to it, and changes of the thread

@@ -55,7 +55,7 @@ class Stage(Protocol):
 
     @property
     def trace(self) -> Trace:
-        """Where all events go."""
+        """The receiver of all events."""
 
     def now(self) -> int:
         """Return virtual nanoseconds since power-on."""
@@ -275,7 +275,7 @@ class _Open:
 
 @dataclass(frozen=True)
 class Failure:
-    """An expectation that was not met: its place, and what happened instead."""
+    """An expectation that was not met: its place, and the actual result."""
 
     place: str
     message: str
@@ -301,9 +301,9 @@ class ScenarioRun:
     """Runs a scenario on a stage, driven by the simulation's clock like the host.
 
     ``next_event`` returns when the next step is due, ``advance`` runs it, ``finish`` returns the
-    failures. ``left_out`` lists what the stage cannot do or observe.  An expectation in it was not
-    checked.  The same holds for the expectations after an action that was left out, up to the next
-    action that is done.
+    failures. ``left_out`` lists the steps that the stage cannot do or observe.  An
+    expectation in it was not checked.  The same holds for the expectations after an omitted
+    action, up to the next action that is done.
     """
 
     def __init__(self, scenario: Scenario, stage: Stage) -> None:
@@ -320,12 +320,12 @@ class ScenarioRun:
 
     @property
     def expected(self) -> int:
-        """How many expectations the scenario has."""
+        """The number of the scenario's expectations."""
         return sum(step.expects for step in self.scenario.steps)
 
     @property
     def judged(self) -> int:
-        """How many of them could be checked."""
+        """The number of expectations that could be checked."""
         return self.expected - sum(each.verb in EXPECTATIONS for each in self.left_out)
 
     @property
@@ -403,7 +403,7 @@ class ScenarioRun:
                 self._stage.trace.emit("scenario.step", verb=step.verb, argument=shown)
                 verb = VERBS[step.verb]
                 if isinstance(verb, Operation):
-                    with suppress(RefusedError):  # skip what the host does not offer
+                    with suppress(RefusedError):  # skip requests that the host does not offer
                         verb.run(self._stage.host, verb.value(step.argument))
                 else:
                     self._stage.guest(verb.name, step.argument)

@@ -34,9 +34,9 @@ examples:
   vmtsim accept --no-host --console 'ssh root@guest'  only the walkthrough, on real VMware
   vmtsim accept --list                               list the scenarios
 
-The command boots the image without writing to it: all changes are gone at the end.  It goes
+The command boots the image without writing to it: all changes are discarded at the end.  It goes
 through the boot loader and logs in on the serial console, and copies the module and the scripts
-in on a disk of their own.  It runs each scenario twice: in the simulator, and on the guest, whose
+in on a separate disk.  It runs each scenario twice: in the simulator, and on the guest, whose
 VMware host is simulated behind QEMU's GDB stub.  The guest has no network.  The command then
 checks the properties of `vmtsim run`, as far as they can be seen from outside the guest, and
 compares the two conversations.  Its exit status is 0 if every scenario is ok, 1 if one is not, 3

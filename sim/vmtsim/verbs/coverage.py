@@ -15,9 +15,20 @@ if TYPE_CHECKING:
 
 SUMMARY = "report which C lines of a module run in scenarios or campaign seeds"
 
+_EPILOG = """\
+examples:
+  vmtsim coverage vmt.kmod                           with all scenarios that ship
+  vmtsim coverage vmt.kmod --scenario ./mine.yaml    with one scenario
+  vmtsim coverage vmt.kmod --seeds 1:20 --html cov.html
+                                                     with seeds of a campaign, as a page
+
+A run that fails is a warning. With --at-least the exit status is 1 if fewer lines ran.
+"""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``vmtsim coverage``."""
+    parser.epilog = _EPILOG
     parser.add_argument(
         "file", metavar="FILE", type=Path, help="the module, with its .debug twin beside it"
     )

@@ -59,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the guest until it is asked to stop."""
+    """Run the guest until a client stops it."""
     from vmtsim.fakeguest.call import strerror  # noqa: PLC0415
     from vmtsim.fakeguest.machine import Machine  # noqa: PLC0415 - `--help` needs none of it
     from vmtsim.fakeguest.server import Server  # noqa: PLC0415

@@ -14,9 +14,19 @@ if TYPE_CHECKING:
 
 SUMMARY = "combine the --json results of the shards of a campaign"
 
+_EPILOG = """\
+examples:
+  vmtsim campaign vmt.kmod --shard 1/2 --json one.json      on one machine
+  vmtsim campaign vmt.kmod --shard 2/2 --json two.json      on another one
+  vmtsim merge one.json two.json --html campaign.html       the result of both
+
+The exit status is that of a campaign; 65 if seeds are missing or the files do not fit together.
+"""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``vmtsim merge``."""
+    parser.epilog = _EPILOG
     parser.add_argument("files", metavar="FILE", type=Path, nargs="+", help="results of shards")
     parser.add_argument(
         "--all-sometimes",

@@ -1,4 +1,4 @@
-"""``vmtsim models``: the modelled kernel functions, and what a module needs of the kernel."""
+"""``vmtsim models``: the modelled kernel functions, and the functions that a module needs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _EPILOG = """\
 examples:
   vmtsim models                                      every function, by subject
   vmtsim models --machine aarch64                    the same for another machine
-  vmtsim models other.kmod                           what that module needs and has no model
+  vmtsim models other.kmod                           functions of that module without a model
   vmtsim models *.kmod                               the same for a set of modules, with counts
 
 With FILE the exit status is 1 if something is missing. With several files, a name that one module
@@ -41,7 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "files", metavar="FILE", nargs="*", type=Path, help="report the imports that have no model"
     )
-    parser.add_argument("--machine", default="amd64", choices=("amd64", "i386", "aarch64"))
+    parser.add_argument("--machine", default="amd64", choices=("amd64", "i386", "aarch64"),
+                        help="without FILE: the kernel's machine (amd64)")  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -81,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _of(paths: list[Path], *, as_json: bool) -> int:
-    """Print what modules need and has no model; for several, count the modules that need it."""
+    """Print the functions without a model; for several modules, count those that need each."""
     from vmtsim.run.needs import needs  # noqa: PLC0415 - `--help` needs none of it
 
     modules: dict[Path, Module] = {}
@@ -151,7 +152,7 @@ def _one(found: Needs) -> None:
 
 
 def _table(found: Mapping[Path, Needs]) -> None:
-    """Print what is missing by how many modules need it, and which modules lack nothing."""
+    """Print missing functions by the number of modules, and the modules that lack none."""
     users: dict[str, list[str]] = {}
     for path, each in found.items():
         for name in dict.fromkeys(each.missing):

@@ -20,9 +20,21 @@ if TYPE_CHECKING:
 
 SUMMARY = "replay one seed of a campaign and report a failure in full"
 
+_EPILOG = """\
+examples:
+  vmtsim replay vmt.kmod --seed 42                   the whole run of seed 42
+  vmtsim replay vmt.kmod --seed 42 --schedule        the actions and faults of the seed
+  vmtsim replay vmt.kmod --seed 42 --reduce          the smallest schedule that still fails
+  vmtsim replay vmt.kmod --seed 42 --only a3,f17     only these actions and faults
+
+Give the options that the report of the campaign shows: they are part of the seed's meaning.
+docs/failure-report.md explains the report.
+"""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``vmtsim replay``."""
+    parser.epilog = _EPILOG
     parser.add_argument("file", metavar="FILE", type=Path, help="the module, vmt.kmod")
     parser.add_argument("--seed", type=seed, required=True, metavar="N", help="the seed")
     campaign.add_setup(parser)
@@ -43,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Replay the seed and print what happened."""
+    """Replay the seed and print its events."""
     from vmtsim.campaign import investigate  # noqa: PLC0415
     from vmtsim.campaign import plan as plans  # noqa: PLC0415
     from vmtsim.campaign import reduce as reducing  # noqa: PLC0415

@@ -1,4 +1,4 @@
-"""``vmtsim rules``: what kernel and host check, and how to fix a broken rule."""
+"""``vmtsim rules``: the rules of kernel and host, and how to fix a broken one."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ examples:
   vmtsim run vmt.kmod --scenario lost-channel        another scenario
   vmtsim run vmt.kmod --scenario ./mine.yaml --seeds 1:50
                                                      fifty schedules; report the first failure
-  vmtsim run vmt.kmod --kernel-options generic       panic only on what GENERIC detects
+  vmtsim run vmt.kmod --kernel-options generic       panic only where GENERIC detects it
   vmtsim run vmt.kmod --scenario ./mine.yaml --trace run.jsonl --svg run.svg
 
 A finding names the kernels that detect it.  A finding fails the run if one of them would stop, or
@@ -90,7 +90,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the module and print what happened."""
+    """Run the module and print the events."""
     from vmtsim.core import output  # noqa: PLC0415 - `--help` needs none of it
     from vmtsim.run.known import KnownRaces  # noqa: PLC0415
     from vmtsim.scenario import script  # noqa: PLC0415
@@ -144,7 +144,7 @@ def _simulation(
     *,
     look: bool = False,
 ) -> Simulation:
-    """Return a run that has not started; ``look``: detect races, whatever the options are."""
+    """Return a run that has not started; ``look``: detect races, independent of the options."""
     from vmtsim.kernel.rule_table import configured  # noqa: PLC0415
     from vmtsim.run.simulation import Simulation  # noqa: PLC0415
 
@@ -217,7 +217,7 @@ def _run(
     *,
     quiet: bool = False,
 ) -> int:
-    """Run one seed and print what happened; ``quiet``: print failures only."""
+    """Run one seed and print the events; ``quiet``: print failures only."""
     from vmtsim.core import output  # noqa: PLC0415
     from vmtsim.kernel.errors import Unmodelled  # noqa: PLC0415
     from vmtsim.kernel.races import Races  # noqa: PLC0415
@@ -231,7 +231,7 @@ def _run(
     try:
         outcome = simulation.run()
     except Unmodelled:
-        # The run ends here: what happened so far shows how it got to the function.
+        # The run ends here: the events so far show how it got to the function.
         _print(run_text.until_now(simulation))
         _write_trace(args, seed, trace)
         raise
