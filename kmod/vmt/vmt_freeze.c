@@ -250,7 +250,7 @@ vmt_freeze_find(struct vmt_softc *sc, struct statvfs *sb)
 	mountlist_iterator_init(&iterator);
 	while ((mp = vmt_freeze_next(iterator, sb)) != NULL) {
 		if (strcmp(sb->f_mntonname, sc->sc_backup.b_directory) == 0) {
-			/* The iterator's reference to it ends with the iterator. */
+			/* The iterator's reference ends with the iterator. */
 			vfs_ref(mp);
 			break;
 		}
