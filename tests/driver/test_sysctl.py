@@ -73,6 +73,7 @@ def test_tree_matches_spec_with_descriptions(rig: Make, spec: dict[str, Any]) ->
                       if node["type"] != "node"}  # fmt: skip
     machine.leave()
     assert tree.find("machdep.vmt0") is None
+    assert not tree.leaves("machdep.vmt0")
 
 
 def test_public_nodes_are_readable_by_all_users(rig: Make, spec: dict[str, Any]) -> None:

@@ -67,6 +67,25 @@ def _relative(machine: str, place: int, target: int) -> bytes:
 
 
 @pytest.mark.parametrize("machine", MACHINES)
+def test_memory_is_zero_when_it_is_mapped_again(machine: str) -> None:
+    cpu, _ = _cpu(b"", machine)
+    first, second = cpu.layout.heap, cpu.layout.heap + 0x10000
+    cpu.map(first, 8192, RW)
+    cpu.write(first, b"\xee" * 8192)
+    cpu.unmap(first, 8192)
+    with pytest.raises(CpuFault):
+        cpu.read(first, 1)
+    cpu.map(second, 8192, RW)
+    assert cpu.read(second, 8192) == bytes(8192)
+    cpu.write(second, b"new")
+    with pytest.raises(CpuFault):
+        cpu.read(first, 1)
+    cpu.map(first, 8192, RW)
+    assert cpu.read(first, 8192) == bytes(8192)
+    assert cpu.read(second, 3) == b"new"
+
+
+@pytest.mark.parametrize("machine", MACHINES)
 def test_stub_call_stops_with_slot_and_continues_with_result(machine: str) -> None:
     cpu, _ = _cpu(b"", machine)
     stub = cpu.layout.stubs + 3 * STUB_SIZE

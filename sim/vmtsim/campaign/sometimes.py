@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from vmtsim.campaign.subject import Subject
     from vmtsim.core.trace import Event, Trace
     from vmtsim.kernel.kernel import Kernel
+    from vmtsim.kernel.sysctltree import Node
 
 _ERRNO = re.compile(r"E[A-Z0-9]+ \(\d+\)")
 _QUAD = 4  # CTLTYPE_QUAD
@@ -164,6 +165,7 @@ class Watch:
     def __init__(self, kernel: Kernel, trace: Trace, subject: Subject) -> None:
         self.reached: Counter[str] = Counter()
         self.counters: dict[str, int] = {}
+        self._names: dict[Node, str] = {}
         self._kernel = kernel
         by_kind: dict[str, list[tuple[str, Callable[[Event], bool]]]] = {}
         for name, (kind, matches) in _of(subject).items():
@@ -186,7 +188,9 @@ class Watch:
         memory = self._kernel.memory
         for node in self._kernel.subject(SysctlTree).leaves("machdep"):
             if node.kind == _QUAD and node.data and not node.function:
-                name = node.path.split(".", 2)[-1]
+                name = self._names.get(node)
+                if name is None:
+                    name = self._names[node] = node.path.split(".", 2)[-1]
                 value = int.from_bytes(memory.read(node.data, 8), "little", signed=True)
                 self.counters[name] = max(value, self.counters.get(name, 0))
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import MutableSequence, Sequence
+    from collections.abc import Iterable, MutableSequence, Sequence
 
 # hashlib would load OpenSSL first.  This is Python's own implementation of the same function, which
 # random.py of CPython takes in the same way.
@@ -26,7 +26,9 @@ except ImportError:
 T = TypeVar("T")
 
 _MASK = 0xFFFFFFFFFFFFFFFF
+_WHOLE = _MASK + 1
 _GAMMA = 0x9E3779B97F4A7C15
+_FIRST, _SECOND = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 
 
 class Rng:
@@ -53,20 +55,55 @@ class Rng:
     def bits64(self) -> int:
         """Return the next 64 random bits as an integer 0 .. 2**64-1."""
         self._state = z = (self._state + _GAMMA) & _MASK
-        z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
-        z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & _MASK
+        z = ((z ^ (z >> 30)) * _FIRST) & _MASK
+        z = ((z ^ (z >> 27)) * _SECOND) & _MASK
         return z ^ (z >> 31)
+
+    def words(self, count: int) -> list[int]:
+        """Return the next ``count`` times 32 random bits, each as ``below(2**32)`` gives them."""
+        found = []
+        state = self._state
+        for _ in range(count):
+            state = z = (state + _GAMMA) & _MASK
+            z = ((z ^ (z >> 30)) * _FIRST) & _MASK
+            z = ((z ^ (z >> 27)) * _SECOND) & _MASK
+            found.append((z ^ (z >> 31)) & 0xFFFFFFFF)
+        self._state = state
+        return found
+
+    def chances(self, odds: Iterable[tuple[int, int]]) -> list[int]:
+        """Return which of ``odds`` came true, by number, as ``chance`` for each in turn would say.
+
+        Each is (numerator, denominator); denominators from 1 to 2**64.
+        """
+        found = []
+        state = self._state
+        for number, (numerator, denominator) in enumerate(odds):
+            while True:
+                state = z = (state + _GAMMA) & _MASK
+                z = ((z ^ (z >> 30)) * _FIRST) & _MASK
+                z = ((z ^ (z >> 27)) * _SECOND) & _MASK
+                z ^= z >> 31
+                rest = z % denominator
+                if z - rest <= _WHOLE - denominator:  # else it is drawn again, as in ``below``
+                    break
+            if rest < numerator:
+                found.append(number)
+        self._state = state
+        return found
 
     def below(self, n: int) -> int:
         """Return an integer 0 .. n-1, uniformly distributed (n from 1 to 2**64)."""
-        if not 1 <= n <= _MASK + 1:
+        if not 1 <= n <= _WHOLE:
             raise ValueError(f"below({n}): n must be from 1 to 2**64")
-        if not n & (n - 1):  # a power of two: every draw counts
-            return self.bits64() & (n - 1)
-        limit = (_MASK + 1) - (_MASK + 1) % n
-        while (value := self.bits64()) >= limit:
-            pass
-        return value % n
+        while True:
+            self._state = z = (self._state + _GAMMA) & _MASK
+            z = ((z ^ (z >> 30)) * _FIRST) & _MASK
+            z = ((z ^ (z >> 27)) * _SECOND) & _MASK
+            z ^= z >> 31
+            rest = z % n
+            if z - rest <= _WHOLE - n:  # else it is among the last, fewer than n: draw again
+                return rest
 
     def between(self, low: int, high: int) -> int:
         """Return an integer from ``low`` to ``high``, both included."""

@@ -44,9 +44,13 @@ class TimerHeap:
 
     def next(self) -> int | None:
         """Return the time of the next pending timer, or None."""
-        while self._heap and self._heap[0][2].action is None:
-            heapq.heappop(self._heap)
-        return self._heap[0][0] if self._heap else None
+        heap = self._heap
+        while heap:
+            at, _count, timer = heap[0]
+            if timer.action is not None:
+                return at
+            heapq.heappop(heap)
+        return None
 
     def fire(self, now: Callable[[], int]) -> bool:
         """Run all actions that are due, and those they set for now; return whether any ran."""

@@ -60,6 +60,8 @@ _INVALID_MEMORY = (
 _LIBRARY = ctypes.PyDLL(uclib._name)  # noqa: SLF001
 
 _SMALL = 256  # bytes: a buffer of such a size is kept
+_SMALL_MEMORY = 4 * _PAGE  # bytes: memory of such a size is kept when it is unmapped,
+_MOST_SPARE = 32  # so many of each size
 _STUBS = 1024
 _MASK64 = 0xFFFFFFFFFFFFFFFF
 _NO_SLOT = 0xFFFFFFFF  # in the mailbox: the guest has not called a stub
@@ -79,6 +81,21 @@ def open_engine(architecture: int, mode: int, *, whole_addresses: bool) -> Any:
 def _own_memory(size: int) -> mmap.mmap:
     """Return zeroes that a child of this process gets a copy of, as of all else."""
     return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+
+
+class _Memory:
+    """Memory of this process for some pages of the guest, filled with zeroes."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self._content = memory = _own_memory(size)
+        self.place = ctypes.c_void_p(ctypes.addressof(ctypes.c_char.from_buffer(memory)))
+        view = memoryview(memory)
+        self.pages = [view[start : start + _PAGE] for start in range(0, size, _PAGE)]
+
+    def clear(self) -> None:
+        """Fill it with zeroes."""
+        self._content[:] = bytes(self.size)
 
 
 class Batch:
@@ -192,7 +209,8 @@ class Engine:
         self._hooks: list[Any] = []  # callbacks of the library, which must stay referenced
         self._observers: list[tuple[int, int, Callable[[bool, int, int, bool], None]]] = []
         # Guest memory is this process's own: kernel models reach most of it without the library.
-        self._memory: dict[int, mmap.mmap] = {}  # by the address at which it was mapped
+        self._memory: dict[int, _Memory] = {}  # by the address at which it was mapped
+        self._spare: dict[int, list[_Memory]] = {}  # by size: not mapped now, and zero
         self._pages: dict[int, memoryview] = {}  # by page number: what can be read,
         self._writable: dict[int, memoryview] = {}  # and what can be written
         self._readonly_from, self._readonly_to = 1 << 64, 0
@@ -226,13 +244,13 @@ class Engine:
 
     def map(self, address: int, size: int, protection: int) -> None:
         """Make pages appear, filled with zeroes."""
-        memory = _own_memory(size)
-        place = ctypes.addressof(ctypes.c_char.from_buffer(memory))
-        self._uc.mem_map_ptr(address, size, protection, ctypes.c_void_p(place))
+        spare = self._spare.get(size)
+        memory = spare.pop() if spare else _Memory(size)
+        self._uc.mem_map_ptr(address, size, protection, memory.place)
         self._memory[address] = memory
-        view = memoryview(memory)
-        for start in range(0, size, _PAGE):
-            self._pages[(address + start) // _PAGE] = view[start : start + _PAGE]
+        self._pages.update(
+            zip(range(address >> _SHIFT, (address + size) >> _SHIFT), memory.pages, strict=True)
+        )
         self._note(address, size, protection)
 
     def unmap(self, address: int, size: int) -> None:
@@ -243,8 +261,16 @@ class Engine:
             self._pages.pop(page, None)
             self._writable.pop(page, None)
         memory = self._memory.get(address)
-        if memory is not None and len(memory) == size:
+        if memory is not None and memory.size == size:
             del self._memory[address]
+            self._keep(memory)
+
+    def _keep(self, memory: _Memory) -> None:
+        """Keep small memory for the next ``map``: the system takes long to give some."""
+        spare = self._spare.setdefault(memory.size, [])
+        if memory.size <= _SMALL_MEMORY and len(spare) < _MOST_SPARE:
+            memory.clear()
+            spare.append(memory)
 
     def protect(self, address: int, size: int, protection: int) -> None:
         """Change the protection of pages."""

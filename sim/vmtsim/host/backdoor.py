@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vmtsim.core.frame import Frame, high16, low16, word
+from vmtsim.core.frame import Frame, high16, word
 from vmtsim.host import clock as clock_module
-from vmtsim.host.channel import CLOSE, OPEN, RECVPAYLOAD, RECVSIZE
+from vmtsim.host.channel import OPEN, RECVPAYLOAD, RECVSIZE
 from vmtsim.host.fault_effects import ClockChanged, TimeRefused
 
 if TYPE_CHECKING:
@@ -39,10 +39,6 @@ _TIME_COMMANDS = frozenset(
 
 # The answers of QEMU's vmport device.
 QEMU_COMMANDS = frozenset({GETVERSION, GETUUID, GETMEMSIZE, GETHZ, VCPU_INFO})
-
-_REGISTERS = ("arg0", "arg1", "arg2", "arg3", "arg4", "arg5")
-# Registers (arg numbers) that a MESSAGE call defines on return, by sub-command.
-_DEFINED = {OPEN: {2, 3, 4, 5}, RECVSIZE: {1, 2, 3}, RECVPAYLOAD: {1, 2, 3}}
 
 
 class Backdoor:
@@ -86,7 +82,7 @@ class Backdoor:
             context.violation("magic", f"EAX {frame.arg0 & _LOW32:#010x} on port {LOW_PORT:#x}")
             frame.arg0 = _ALL_ONES
             return
-        number = low16(frame.arg2)
+        number = frame.arg2 & 0xFFFF
         vmware = context.options.kind == "vmware"
         if number == MESSAGE and vmware:
             self._message(frame)
@@ -109,12 +105,14 @@ class Backdoor:
         kind = high16(frame.arg2)
         before = self._transport.channels.get(high16(frame.arg3))
         self._transport.call(frame)
-        defined = _DEFINED.get(kind, {2})
-        if kind > CLOSE or (before is None and kind != OPEN):
-            defined = {2}
-        for index, name in enumerate(_REGISTERS):
-            if index not in defined:
-                setattr(frame, name, self._noise.below(1 << 32))
+        # Registers that the call does not define on return.
+        words = self._noise.words
+        if kind == OPEN:
+            frame.arg0, frame.arg1 = words(2)
+        elif (kind in (RECVSIZE, RECVPAYLOAD)) and before is not None:
+            frame.arg0, frame.arg4, frame.arg5 = words(3)
+        else:
+            frame.arg0, frame.arg1, frame.arg3, frame.arg4, frame.arg5 = words(5)
 
     # Commands with a specific answer.
 

@@ -192,7 +192,11 @@ class Faults:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._rng = context.rng.fork("faults")
-        self._by_point: dict[str, list[tuple[Fault, int, int]]] = {}
+        self._by_point: dict[str, list[tuple[Fault, tuple[int, int]]]] = {}
+        # What was drawn at a point on a channel of a protocol before: the same is drawn again.
+        self._possible: dict[
+            tuple[str, str | None], tuple[tuple[Fault, ...], tuple[tuple[int, int], ...]]
+        ] = {}
         self._armed: list[_Armed] = []
         self.enabled = True
         self.injected: Counter[str] = Counter()
@@ -202,13 +206,26 @@ class Faults:
 
     def set_plan(self, plan: Mapping[str, tuple[int, int]]) -> None:
         """Use these odds from now on.  Raises ValueError for an unknown fault."""
-        by_point: dict[str, list[tuple[Fault, int, int]]] = {}
+        by_point: dict[str, list[tuple[Fault, tuple[int, int]]]] = {}
         for name in sorted(plan):
             fault = find(name)
-            numerator, denominator = plan[name]
             for point in fault.points:
-                by_point.setdefault(point, []).append((fault, numerator, denominator))
+                by_point.setdefault(point, []).append((fault, plan[name]))
         self._by_point = by_point
+        self._possible = {}
+
+    def _possible_at(
+        self, point: str, protocol: str | None
+    ) -> tuple[tuple[Fault, ...], tuple[tuple[int, int], ...]]:
+        """Return the faults that a call at ``point`` draws, and their odds."""
+        drawn = [
+            (fault, odds)
+            for fault, odds in self._by_point.get(point, ())
+            if fault.protocol is None or fault.protocol == protocol
+        ]
+        found = tuple(fault for fault, _ in drawn), tuple(odds for _, odds in drawn)
+        self._possible[point, protocol] = found
+        return found
 
     def arm(
         self,
@@ -254,16 +271,18 @@ class Faults:
                 return found
         if not self.enabled:
             return None
-        odds = self._by_point.get(point)
+        possible = self._possible.get((point, protocol)) or self._possible_at(point, protocol)
+        faults, odds = possible
         if not odds:
             return None
         # All are drawn before one is taken: a fault that is absent does not shift the others.
+        drawn = self._rng.chances(odds)
+        if not drawn:
+            return None
         hits = [
             fault
-            for fault, numerator, denominator in odds
-            if (fault.protocol is None or fault.protocol == protocol)
-            and self._rng.chance(numerator, denominator)
-            and not (fault.alone and self.messages_wait())
+            for fault in map(faults.__getitem__, drawn)
+            if not (fault.alone and self.messages_wait())
         ]
         if not hits:
             return None

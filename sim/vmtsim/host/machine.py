@@ -84,10 +84,11 @@ class Host:
 
         On x86 the balloon's port is handled as well.
         """
-        if low16(frame.arg3) == BALLOON_PORT:
+        port = frame.arg3 & 0xFFFF
+        if port == BALLOON_PORT:
             self.balloon.call(frame)
             return
-        if low16(frame.arg3) != LOW_PORT:
+        if port != LOW_PORT:
             self.context.violation("port", f"DX {low16(frame.arg3):#06x}, not {LOW_PORT:#06x}")
             frame.arg0 = _ALL_ONES
             return

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from vmtgen.common.dataclass import dataclass
 
-from vmtsim.core.frame import Frame, high16, low16, word
+from vmtsim.core.frame import Frame, low16, word
 from vmtsim.host.channel import (
     CHECKPOINT,
     CLOSE,
@@ -102,7 +102,7 @@ class Transport:
 
     def call(self, frame: Frame) -> None:
         """Execute one low-bandwidth MESSAGE call."""
-        kind = high16(frame.arg2)
+        kind = frame.arg2 >> 16 & 0xFFFF
         if kind > CLOSE:
             self._context.violation("message-type", f"sub-command {kind}")
             self._answer(frame, 0)
@@ -111,7 +111,9 @@ class Transport:
             self._open(frame)
             return
         channel = self.find(
-            high16(frame.arg3), (frame.arg4 & 0xFFFFFFFF, frame.arg5 & 0xFFFFFFFF), STEPS[kind]
+            frame.arg3 >> 16 & 0xFFFF,
+            (frame.arg4 & 0xFFFFFFFF, frame.arg5 & 0xFFFFFFFF),
+            STEPS[kind],
         )
         if isinstance(channel, int):
             self._answer(frame, channel)
@@ -122,7 +124,7 @@ class Transport:
     @staticmethod
     def _answer(frame: Frame, status: int) -> None:
         # The lower half of ECX is returned as 0: NetBSD's driver requires it for CLOSE.
-        frame.arg2 = word(status)
+        frame.arg2 = (status & 0xFFFF) << 16
 
     def create(self, protocol: str, *, cookies: bool = True) -> Channel | None:
         """Return a new channel with the lowest free number, or None if the table is full."""
@@ -322,7 +324,7 @@ class Transport:
             return
         piece = (frame.arg1 & 0xFFFFFFFF).to_bytes(4, "little")
         size = min(4, channel.expected - len(channel.sending))
-        if any(piece[size:]):
+        if size < 4 and any(piece[size:]):
             self._context.violation(
                 "payload-padding", f"{size} bytes are left, EBX {frame.arg1:#010x}", channel.number
             )

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 KM_SLEEP, KM_NOSLEEP = 1, 2
 _ALIGN = 8  # KMEM_ALIGN
 _CANARY = 0xC5
+_GUARDS = bytes([_CANARY]) * PAGE
 _FRESH = b"\xa5"  # content of kmem_alloc memory: never zero by luck
 _CALLERS = 3  # of the function that sends to the host: it is the same for all messages
 # Freed objects whose history is kept; their addresses are not reused before that.
@@ -131,8 +132,7 @@ class Kmem(Subject):
         kernel.cpu.map(base, mapped, READ | WRITE)
         slack = address - base
         content = (b"\0" if clear else _FRESH) * size
-        guards = bytes([_CANARY])
-        kernel.cpu.write(base, guards * slack + content + guards * (room - size))
+        kernel.cpu.write(base, _GUARDS[:slack] + content + _GUARDS[: room - size])
         if not clear:
             self._shadow.add(address, room)
         lwp = kernel.scheduler.current
@@ -186,10 +186,10 @@ class Kmem(Subject):
         before = kernel.cpu.read(allocation.base, address - allocation.base)
         behind = kernel.cpu.read(address + size, end - address - size)
         where = ""
-        if before.strip(bytes([_CANARY])):
+        if before != _GUARDS[: len(before)]:
             last = max(i for i, byte in enumerate(before) if byte != _CANARY)
             where = f"byte {len(before) - last} before"
-        elif behind.strip(bytes([_CANARY])):
+        elif behind != _GUARDS[: len(behind)]:
             first = next(i for i, byte in enumerate(behind) if byte != _CANARY)
             where = f"byte {first} after"
         if where:

@@ -106,7 +106,7 @@ class LibKern(Subject):
             return 0
         memory = self.kernel.memory
         at = memory.cpu.read(start, size).find(value & 0xFF)
-        memory.read(start, at + 1 if at >= 0 else size)
+        memory.used(start, at + 1 if at >= 0 else size)
         return start + at if at >= 0 else 0
 
     @kernel_function("void *memmem(const void *b, size_t bl, const void *l, size_t ll)")
@@ -129,11 +129,11 @@ class LibKern(Subject):
 
     @kernel_function("int strcmp(const void *a, const void *b)")
     def strcmp(self, a: int, b: int) -> int:
-        return self._compare(a, b, 1 << 20, lambda text: text)
+        return self._compare(a, b, 1 << 20, None)
 
     @kernel_function("int strncmp(const void *a, const void *b, size_t n)")
     def strncmp(self, a: int, b: int, limit: int) -> int:
-        return self._compare(a, b, limit, lambda text: text)
+        return self._compare(a, b, limit, None)
 
     @kernel_function("int strcasecmp(const void *a, const void *b)")
     def strcasecmp(self, a: int, b: int) -> int:
@@ -143,22 +143,24 @@ class LibKern(Subject):
     def strncasecmp(self, a: int, b: int, limit: int) -> int:
         return self._compare(a, b, limit, bytes.lower)
 
-    def _compare(self, a: int, b: int, limit: int, fold: Callable[[bytes], bytes]) -> int:
+    def _compare(self, a: int, b: int, limit: int, fold: Callable[[bytes], bytes] | None) -> int:
         """Read no further than the first difference, or the NUL of both."""
         memory = self.kernel.memory
         read = memory.cpu.read
         while limit > 0:
             size = min(limit, 64, PAGE - a % PAGE, PAGE - b % PAGE)
-            left, right = fold(read(a, size)), fold(read(b, size))
-            end = None
-            for index, (one, other) in enumerate(zip(left, right, strict=True)):
-                if one != other or not one:
-                    end = index
-                    break
-            used = size if end is None else end + 1
-            memory.read(a, used)
-            memory.read(b, used)
-            if end is not None:
+            left, right = read(a, size), read(b, size)
+            if fold is not None:
+                left, right = fold(left), fold(right)
+            end = left.find(0)
+            if left != right:
+                first = _first_difference(left, right)
+                if not 0 <= end < first:
+                    end = first
+            used = size if end < 0 else end + 1
+            memory.used(a, used)
+            memory.used(b, used)
+            if end >= 0:
                 return left[end] - right[end]
             a, b, limit = a + size, b + size, limit - size
         return 0
@@ -326,10 +328,14 @@ class LibKern(Subject):
 
 
 def _difference(a: bytes, b: bytes) -> int:
-    """Return the result of memcmp for two areas; for different lengths, compare the shorter one."""
+    """Return what memcmp returns for two equally long areas."""
     if a == b:  # most often, and then a loop over bytes would be most of the model's time
         return 0
-    for left, right in zip(a, b, strict=False):
-        if left != right:
-            return left - right
-    return 0
+    first = _first_difference(a, b)
+    return a[first] - b[first]
+
+
+def _first_difference(a: bytes, b: bytes) -> int:
+    """Return the number of the first byte in which two equally long areas differ."""
+    bits = int.from_bytes(a, "little") ^ int.from_bytes(b, "little")
+    return ((bits & -bits).bit_length() - 1) // 8

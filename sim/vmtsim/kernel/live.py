@@ -148,6 +148,8 @@ class LiveObjects(dict[int, T]):
 
     def _check_free(self, start: int, end: int, function: str) -> None:
         """Panic for memory that is freed with an object in it."""
+        if not self:
+            return
         kernel, words = self._kernel, self._words
         for address, found in self.inside(start, end):
             kernel.panic(

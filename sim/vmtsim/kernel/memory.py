@@ -62,8 +62,8 @@ class Memory:
 
         The methods are replaced in this object, so that nothing costs more if no one watches.
         """
-        read, write, copy, cstring, word = (
-            self.read, self.write, self.copy, self.cstring, self.read_word,
+        read, write, copy, cstring, word, used = (
+            self.read, self.write, self.copy, self.cstring, self.read_word, self.used,
         )  # fmt: skip
 
         def seen_read(address: int, size: int) -> bytes:
@@ -88,11 +88,16 @@ class Memory:
             seen(False, address, self.pointer_size)
             return word(address)
 
+        def seen_used(address: int, size: int) -> None:
+            seen(False, address, size)
+            used(address, size)
+
         self.read = seen_read  # type: ignore[method-assign]
         self.write = seen_write  # type: ignore[method-assign]
         self.copy = seen_copy  # type: ignore[method-assign]
         self.cstring = seen_cstring  # type: ignore[method-assign]
         self.read_word = seen_word
+        self.used = seen_used  # type: ignore[method-assign]
 
     # -- words -------------------------------------------------------------------------------
 
@@ -102,6 +107,11 @@ class Memory:
         if self._marked_from <= address < self._marked_to:
             self.shadow.used(address, size)
         return data
+
+    def used(self, address: int, size: int) -> None:
+        """Note that the caller makes use of bytes that it has read from the processor."""
+        if self._marked_from <= address < self._marked_to:
+            self.shadow.used(address, size)
 
     def write(self, address: int, data: bytes) -> None:
         """Store ``data``."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from vmtgen.common.twos import signed
@@ -12,6 +13,9 @@ from vmtsim.kernel.errors import Unmodelled
 if TYPE_CHECKING:
     from vmtsim.kernel.marshal import Arguments
     from vmtsim.kernel.memory import Memory
+
+    # Flags, width, precision, size and letter.
+    _Directive = tuple[str, str | None, str | None, str, str]
 
 _DIRECTIVE = re.compile(r"%([-+ #0]*)(\*|\d+)?(?:\.(\*|-?\d*))?([hlqjtz]*)(.?)", re.DOTALL)
 # Limit of columns for a directive: printing more would take minutes.
@@ -24,12 +28,25 @@ def kprintf(memory: Memory, text: str, arguments: Arguments) -> str:
     An unknown letter is printed as %c would print it; a format that ends within a directive ends
     there; ``%n`` takes its pointer and writes nothing.
     """
+    parts = []
+    for literal, directive in _parsed(text):
+        parts.append(literal)
+        if directive is not None:
+            parts.append(_directive(memory, arguments, *directive))
+    return "".join(parts)
 
-    def fill(match: re.Match[str]) -> str:
+
+@lru_cache(maxsize=1024)
+def _parsed(text: str) -> tuple[tuple[str, _Directive | None], ...]:
+    """Return the parts of a format: text, and the directive behind it (None: the text ends)."""
+    parts: list[tuple[str, _Directive | None]] = []
+    start = 0
+    for match in _DIRECTIVE.finditer(text):
         flags, width, precision, size, directive = match.groups()
-        return _directive(memory, arguments, flags, width, precision, size, directive)
-
-    return _DIRECTIVE.sub(fill, text)
+        parts.append((text[start : match.start()], (flags, width, precision, size, directive)))
+        start = match.end()
+    parts.append((text[start:], None))
+    return tuple(parts)
 
 
 def _directive(

@@ -63,6 +63,7 @@ class Scheduler:
         self.ready: list[Lwp] = []
         self.switches = 0
         self.traps = 0
+        self.trapped_at = 0  # the address of the latest one
         self.calls = 0
         # Limit of kernel calls and traps of a run; None is no limit.
         self.limit: int | None = None
@@ -342,15 +343,18 @@ class Scheduler:
             self.biglock.give_up(lwp)
         lwp.after_call = ""
 
-    def trap(self, _pc: int = 0) -> None:
+    def trap(self, pc: int = 0) -> None:
         """Handle a hypervisor trap of the running thread: costs time, may switch threads."""
         clock = self.clock
         clock.now += TRAP_COST
         self.traps += 1
+        self.trapped_at = pc
         lwp = self.current
         if lwp is None:
             return
-        self._count(lwp)
+        lwp.work += 1
+        if lwp.work > PATIENCE:
+            self._count(lwp)
         if self._point:
             return  # a switch here would end the count; the next call is the next chance
         due = self.outside_next()

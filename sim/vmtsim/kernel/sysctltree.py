@@ -18,7 +18,7 @@ from vmtsim.kernel.kmem import Kmem
 from vmtsim.kernel.sysctllock import SysctlLock
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Mapping, Sequence
+    from collections.abc import Container, Iterator, Mapping, Sequence
 
     from vmtsim.kernel.api import Model
     from vmtsim.kernel.kernel import Kernel
@@ -82,6 +82,7 @@ class SysctlTree(Subject):
         self._logs: dict[int, list[Node]] = {}
         self._made_by: dict[int, int] = {}  # a log -> the call that made its latest node
         self._numbers = _CREATE_BASE
+        self._leaves: dict[str, tuple[Node, ...]] = {}  # below a path, until the tree changes
 
     def boot(self) -> None:
         """Create the top of the tree."""
@@ -115,19 +116,13 @@ class SysctlTree(Subject):
             numbers.insert(0, int(word) & 0xFFFFFFFF)
         return None, ()
 
-    def leaves(self, path: str) -> list[Node]:
+    def leaves(self, path: str) -> Sequence[Node]:
         """Return all nodes below ``path`` that hold data, in the order of their numbers."""
-        top = self.find(path)
-        if top is None:
-            return []
-        found = []
-        work = [top]
-        while work:
-            node = work.pop(0)
-            if node.kind != NODE:
-                found.append(node)
-            work[:0] = [node.children[number] for number in sorted(node.children)]
-        return found
+        known = self._leaves.get(path)
+        if known is None:
+            top = self.find(path)
+            known = self._leaves[path] = () if top is None else tuple(_leaves(top))
+        return known
 
     def _add(self, node: Node) -> None:
         """Insert a node among its parent's children, by its number (sysctl_create)."""
@@ -141,6 +136,7 @@ class SysctlTree(Subject):
             self._move(each, each.address + _NODE_SIZE)
         node.address = parent.array.at + (len(parent.children) - len(behind)) * _NODE_SIZE
         parent.children[node.number] = node
+        self._leaves.clear()
         self._publish(node)
 
     def _make_room(self, parent: Node) -> None:
@@ -189,6 +185,7 @@ class SysctlTree(Subject):
         assert parent is not None
         assert parent.array is not None
         del parent.children[node.number]
+        self._leaves.clear()
         if node.owned:
             kernel.subject(Kmem).release(node.owned, None, "sysctl_destroy")
         at = node.address
@@ -440,3 +437,11 @@ class SysctlTree(Subject):
         node = self.find(f"machdep.{device}")
         if node is not None:
             self._remove(node)
+
+
+def _leaves(node: Node) -> Iterator[Node]:
+    """Yield ``node`` and all below it that hold data."""
+    if node.kind != NODE:
+        yield node
+    for number in sorted(node.children):
+        yield from _leaves(node.children[number])

@@ -51,26 +51,18 @@ class Witness:
     def __init__(self, simulation: Simulation) -> None:
         self.moments: list[Moment] = []
         self._simulation = simulation
-        self._pc = 0
         simulation.trace.subscribe(self._violation, ["violation"])
         simulation.trace.subscribe(self._missed, ["scenario.failed"])
-        cpu = simulation.kernel.cpu
-        trap = cpu.on_trap
-
-        def remember(pc: int) -> None:
-            self._pc = pc
-            trap(pc)
-            # The host's code runs after this; its reports belong to this place.
-
-        cpu.on_trap = remember
 
     def _violation(self, event: Event) -> None:
         if len(self.moments) < _MOST_MOMENTS:
             rule = str(event["rule"])
             protocol = event.get("side") != "guest"
             name = f"protocol: {rule}" if protocol else rule
+            # The host's code runs after a trap began: what it reports happened there.
             in_trap = protocol or rule in IN_TRAP
-            self.moments.append(self._look(name, self._pc if in_trap else 0))
+            pc = self._simulation.kernel.scheduler.trapped_at if in_trap else 0
+            self.moments.append(self._look(name, pc))
 
     def _missed(self, event: Event) -> None:
         if len(self.moments) < _MOST_MOMENTS:

@@ -159,6 +159,7 @@ class Simulation:
         self.host = Host(
             now=self.now, rng=self.rng, options=options, trace=self.trace, faults=faults
         )
+        self._host_next = self.host.context.timers.next
         self.kernel = Kernel(
             KernelOptions(
                 machine=self.module.machine.value,
@@ -230,7 +231,7 @@ class Simulation:
         return ""
 
     def _next_event(self) -> int | None:
-        host = self.host.next_event()
+        host = self._host_next()
         if self._script is None or self._acting:
             return host
         script = self._script.next_event()

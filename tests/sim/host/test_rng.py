@@ -52,6 +52,30 @@ def test_below_stays_below(seed: int, n: int) -> None:
     assert 0 <= Rng(seed).below(n) < n
 
 
+@given(st.integers(0, 2**64), st.one_of(st.integers(1, 2**64), st.integers(2**63, 2**64)))
+def test_below_draws_again_above_the_largest_multiple(seed: int, n: int) -> None:
+    rng, words = Rng(seed), Rng(seed)
+    while (word := words.bits64()) >= 2**64 // n * n:
+        pass
+    assert rng.below(n) == word % n
+    assert rng.bits64() == words.bits64()
+
+
+@given(st.integers(0, 2**64), st.lists(st.tuples(st.integers(0, 9), st.integers(1, 2**64))))
+def test_chances_are_those_of_single_draws(seed: int, odds: list[tuple[int, int]]) -> None:
+    odds = [(numerator * (denominator // 9), denominator) for numerator, denominator in odds]
+    one, two = Rng(seed), Rng(seed)
+    assert one.chances(odds) == [at for at, each in enumerate(odds) if two.chance(*each)]
+    assert one.bits64() == two.bits64()
+
+
+@given(st.integers(0, 2**64), st.integers(0, 9))
+def test_words_are_those_of_single_draws(seed: int, count: int) -> None:
+    one, two = Rng(seed), Rng(seed)
+    assert one.words(count) == [two.below(1 << 32) for _ in range(count)]
+    assert one.bits64() == two.bits64()
+
+
 @pytest.mark.parametrize("n", [0, -1, 2**64 + 1])
 def test_below_refuses_an_empty_range(n: int) -> None:
     with pytest.raises(ValueError, match="must be from 1"):

@@ -22,6 +22,8 @@ SOURCE = r"""
     #undef memcmp
     #undef strcmp
     #undef strlen
+    #define TEN "0123456789"
+    #define LONG TEN TEN TEN TEN TEN TEN TEN
     #define CHECK(what) do { if (!(what)) return __LINE__; } while (0)
 
     char *strcpy(char *, const char *);
@@ -70,6 +72,15 @@ SOURCE = r"""
     {
         CHECK(strcmp("ab", "ab") == 0);
         CHECK(strcmp("ab", "abc") < 0);
+        CHECK(strcmp("abc", "ab") > 0);
+        CHECK(strcmp("", "") == 0);
+        CHECK(strcmp("\xff", "a") > 0);
+        CHECK(strcmp("a\0b", "a\0c") == 0);
+        CHECK(strcmp(LONG "x", LONG "x") == 0);
+        CHECK(strcmp(LONG "x", LONG "y") < 0);
+        CHECK(strcmp(LONG "", LONG "y") < 0);
+        CHECK(strncmp(LONG "x", LONG "y", sizeof(LONG) - 1) == 0);
+        CHECK(strncmp(LONG "x", LONG "y", sizeof(LONG)) < 0);
         CHECK(strncmp("abc", "abd", 2) == 0);
         CHECK(strncmp("abc", "abd", 3) < 0);
         CHECK(strncmp("ab", "abc", 3) < 0);
