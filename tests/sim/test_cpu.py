@@ -86,6 +86,28 @@ def test_memory_is_zero_when_it_is_mapped_again(machine: str) -> None:
 
 
 @pytest.mark.parametrize("machine", MACHINES)
+def test_range_may_lie_in_several_pages(machine: str) -> None:
+    cpu, _ = _cpu(b"", machine)
+    start = cpu.layout.heap
+    for number, protection in enumerate((RW, RW, 1)):
+        cpu.map(start + number * 4096, 4096, protection)
+    data = bytes(range(1, 251)) * 20
+    cpu.checked_write(start + 4000, data[:4192])
+    assert cpu.read(start + 3999, 4194) == b"\0" + data[:4192] + b"\0"
+    cpu.write(start + 8190, b"abcd")
+    assert cpu.read(start + 4095, 4100) == data[95:4190] + b"abcd\0"
+    with pytest.raises(CpuFault) as caught:
+        cpu.checked_write(start + 8000, data[:300])
+    assert (caught.value.access, caught.value.address) == (Access.WRITE, start + 8192)
+    assert cpu.read(start + 8000, 194) == data[4000:4190] + b"abcd"
+    for access in (lambda: cpu.read(start + 4000, 9000), lambda: cpu.write(start + 4000, data * 2)):
+        with pytest.raises(CpuFault) as caught:
+            access()
+        assert caught.value.address == start + 12288
+    assert cpu.read(start + 4000, 100) == data[:100]
+
+
+@pytest.mark.parametrize("machine", MACHINES)
 def test_stub_call_stops_with_slot_and_continues_with_result(machine: str) -> None:
     cpu, _ = _cpu(b"", machine)
     stub = cpu.layout.stubs + 3 * STUB_SIZE

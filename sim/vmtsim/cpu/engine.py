@@ -31,7 +31,7 @@ from vmtsim.cpu.interface import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 _PAGE = 4096
 _SHIFT, _OFFSET = 12, 4095
@@ -291,6 +291,31 @@ class Engine:
             self._readonly_from = min(self._readonly_from, address)
             self._readonly_to = max(self._readonly_to, address + size)
 
+    @staticmethod
+    def _parts(pages: Mapping[int, memoryview], address: int, size: int) -> list[memoryview] | None:
+        """Return the memory of a range piece by piece; None unless all its pages are known."""
+        number, start = address >> _SHIFT, address & _OFFSET
+        parts = []
+        while size > 0:
+            page = pages.get(number)
+            if page is None:
+                return None
+            parts.append(page[start : start + size])
+            size -= _PAGE - start
+            number, start = number + 1, 0
+        return parts
+
+    def _spread(self, address: int, data: bytes) -> bool:
+        """Write to several pages; false, and nothing is written, unless all are known."""
+        parts = self._parts(self._writable, address, len(data))
+        if parts is None:
+            return False
+        start = 0
+        for part in parts:
+            part[:] = data[start : start + len(part)]
+            start += len(part)
+        return True
+
     def checked_write(self, address: int, data: bytes) -> None:
         """Change memory as the guest's own code could: CpuFault on read-only pages too."""
         page = self._writable.get(address >> _SHIFT)
@@ -299,6 +324,8 @@ class Engine:
             end = offset + len(data)
             if end <= _PAGE:
                 page[offset:end] = data
+                return
+            if self._spread(address, data):
                 return
         # Heap and stacks lie outside of the range in which anything is read-only.
         nearby = self._readonly_from < address + len(data) and address < self._readonly_to
@@ -323,6 +350,9 @@ class Engine:
             end = offset + size
             if end <= _PAGE:
                 return bytes(page[offset:end])
+            parts = self._parts(self._pages, address, size)
+            if parts is not None:
+                return b"".join(parts)
         if size > _LARGE:
             self._check_mapped(address, size)
         buffer = self._buffers.get(size)
@@ -342,6 +372,8 @@ class Engine:
             end = offset + len(data)
             if end <= _PAGE:
                 page[offset:end] = data
+                return
+            if self._spread(address, data):
                 return
         if data and self._mem_write(self._handle, address, data, len(data)):
             raise self._outside(Access.WRITE, address, len(data))

@@ -47,6 +47,7 @@ class Shadow:
 
     def __init__(self, cpu: Cpu) -> None:
         self._cpu = cpu
+        self._word = cpu.pointer_size
         layout = cpu.layout
         middle = (layout.heap + layout.heap_end) // 2
         self.start = middle >> _PAGE_SHIFT << _PAGE_SHIFT
@@ -118,16 +119,36 @@ class Shadow:
             self.found(fresh.address + at, fresh.marks.count(1, at, end), size, reader)
 
     def _seen(self, write: bool, address: int, size: int, host: bool) -> None:
+        """Follow an access of the guest's code, or of the host: called for each there is."""
+        if not write and not host and size >= self._word:
+            return
         fresh = self._pages.get(address >> _PAGE_SHIFT)
-        if fresh is not None and not fresh.left:
-            return  # most often: nothing to remove, and nothing to report
+        if fresh is None:
+            self._seen_across(write, address, size, host)
+            return
+        if not fresh.left:
+            return
+        first, marks = address - fresh.address, fresh.marks
+        end = first + size
+        if first < 0 or end > len(marks) or host:
+            self._seen_across(write, address, size, host)
+        elif write:
+            count = marks.count(1, first, end)
+            if count:
+                fresh.left -= count
+                marks[first:end] = bytes(size)
+        elif marks.count(1, first, end) == size:
+            self.found(address, size, size, "guest")
+
+    def _seen_across(self, write: bool, address: int, size: int, host: bool) -> None:
+        """Follow an access of the host, or one that may begin before an object or end behind it."""
         if write:
             self.written(address, size)
         elif host:
             self.used(address, size, "host")
-        elif size < self._cpu.pointer_size:
+        else:
             place = self._at(address, size)
-            if place is None or not place[0].left:
+            if place is None:
                 return
             fresh, first, end = place
             if fresh.marks.count(1, first, end) == size:
