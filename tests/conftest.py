@@ -56,7 +56,7 @@ _PYTHON_TOOLS = frozenset({"codespell", "mypy", "ruff"})
 
 @dataclass(frozen=True)
 class Golden:
-    """Compares texts with files in the repository, or writes those files when asked to."""
+    """Compares texts with files in the repository, or writes those files with UPDATE_GOLDEN=1."""
 
     directory: Path
 

@@ -1,4 +1,4 @@
-"""What each test file costs: processor seconds, and how much it asserts.
+"""Measures each test file: processor seconds, and the number of assertions.
 
 ``python -m tests.cost [--assertions] [ARGUMENT OF PYTEST ...]`` runs the tests and prints a table.
 Seconds are user and system time of the tests and of the commands that they waited for. They grow

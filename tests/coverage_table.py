@@ -1,4 +1,4 @@
-"""How much of each room the tests run: ``python -m tests.coverage_table``."""
+"""The coverage of each room by the tests: ``python -m tests.coverage_table``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The project's commands in processes of their own, without the start of an interpreter.
+"""Runs the project's commands in separate processes, without starting an interpreter.
 
 Such a process is a fork of the one that runs the tests, so it has imported everything already: a
 command costs a tenth of what ``python -m`` costs.  It has its own standard streams, signals,

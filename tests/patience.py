@@ -1,4 +1,4 @@
-"""How long a test waits for an event.
+"""The time that a test waits for an event.
 
 No test depends on how fast anything is: it waits for the event itself, a line of output, a file, a
 state, and ``HANG`` is the limit that only a hang reaches.

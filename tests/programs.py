@@ -115,7 +115,7 @@ def _wait(_number: int, _frame: object) -> None:
 
 
 def _become(link: socket.socket) -> NoReturn:
-    """Be the command that a program asks for."""
+    """Act as the command that a program requests."""
     status = 70
     try:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -139,7 +139,7 @@ def _become(link: socket.socket) -> NoReturn:
 
 
 def _forget() -> None:
-    """Forget what is found by the working directory."""
+    """Clear caches of values that depend on the working directory."""
     from vmtgen.build import sysroot
 
     sysroot.own_headers.cache_clear()

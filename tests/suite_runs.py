@@ -81,7 +81,7 @@ def busy() -> Iterator[None]:
 
 @contextlib.contextmanager
 def clone(name: str, python: str) -> Iterator[Path]:
-    """Give a clone of the last commit with an environment of its own, made by ``python``."""
+    """Yield a clone of the last commit with its own environment, made by ``python``."""
     with tempfile.TemporaryDirectory(prefix="suite-", ignore_cleanup_errors=True) as folder:
         top = Path(folder) / name
         subprocess.run(["git", "clone", "-q", str(ROOT), str(top)], check=True)
@@ -109,7 +109,7 @@ def measure(kind: str, number: int, command: Sequence[str], where: Path) -> Row:
 
 
 def why_not_as_user(python: str) -> str:
-    """Return what prevents a run as an unprivileged user; "" if nothing does."""
+    """Return the reason why a run as an unprivileged user is impossible, or ""."""
     if os.geteuid() != 0 or shutil.which("setpriv") is None:
         return "needs root and setpriv(1)"
     if subprocess.run(
@@ -137,7 +137,7 @@ def run(kind: str, number: int, arguments: Sequence[str], python: str) -> Row:
             subprocess.run(["chown", "-R", f"{_USER_ID}:{_USER_ID}", str(top)], check=True)
             (top / "home").mkdir()
             os.chown(top / "home", _USER_ID, _USER_ID)
-            # Not root's PATH, which may name directories that the user cannot read.
+            # Root's PATH may contain directories that the user cannot read.
             path = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
             user = "USER=nobody"  # sic
             home = ["env", f"HOME={top / 'home'}", user, f"PATH={path}"]

@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 ROOT = Path(__file__).resolve().parent.parent
-# Not ours, not prose, or recorded: licences, figures, recordings, a kernel's names.
+# Texts of others, figures and recordings: licences, measurements, a kernel's names.
 OTHERS = ("LICENSE", "docs/bench/", "gen/vmtgen/kobj/kernels/", "tests/userland/recordings/")
 PICTURES_AND_RECORDS = {".kmod", ".svg", ".json", ".jsonl", ".png", ".hex", ".cast"}
 SIC = re.compile(r"(#|//|/\*|\\\"|\.\\\")\s*sic\b")
-# What begins a line in a comment or in a string that goes on from the line before.
+# The start of a line in a comment or in a string that continues from the line before.
 LEADER = re.compile(r"^[\s#*/\"'|>]*(?:f[\"'])?")
 FENCE = re.compile(r"^\s*```.*$", re.MULTILINE)
 SPAN = re.compile(r"(`+)[^`]{1,160}?\1")
@@ -55,7 +55,7 @@ def pattern_of(turn: str) -> str:
 
 
 def plain(text: str) -> str:
-    """The text on one line, identifiers as words, without what is quoted on purpose."""
+    """Return the text on one line, identifiers as words, without text quoted on purpose."""
     lines = [line for line in FENCE.sub("", text).splitlines() if not SIC.search(line)]
     joined = " ".join(LEADER.sub("", line) for line in lines)
     words = re.sub(r"(?<=[a-z])(?=[A-Z][a-z])", " ", SPAN.sub(" ", joined).replace("_", " "))
@@ -72,7 +72,7 @@ def hits(text: str) -> list[str]:
 
 @cache
 def files() -> tuple[str, ...]:
-    """Every committed text that is ours."""
+    """Return every committed text of the project."""
     listed = subprocess.run(
         ["git", "ls-files", "-z"], capture_output=True, text=True, check=False, cwd=ROOT
     )

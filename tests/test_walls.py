@@ -136,7 +136,7 @@ def test_vmtctl_imports_standard_library_only() -> None:
     assert wrong == []
 
 
-# What a package of the simulator may import of its own room, from the ground up.  A package that is
+# The packages that a package of the simulator may import, lowest first.  A package that is
 # not listed is refused; ``verbs`` may import all of them.
 FLOORS: dict[str, tuple[str, ...]] = {
     "core": (),
@@ -192,11 +192,11 @@ def test_no_circular_imports(room: str) -> None:
         target = name if name in modules else name.rpartition(".")[0]
         if target in modules and target != module and not typing_only(place):
             graph[module].add(target)
-    # A module that imports none of the rest is in no circle.
+    # A module that imports none of the rest is in no cycle,
     while leaves := {module for module, targets in graph.items() if not targets & graph.keys()}:
         for module in leaves:
             del graph[module]
-    # Nor is a module that none of the rest imports.
+    # nor is a module that none of the rest imports.
     while roots := {m for m in graph if not any(m in targets for targets in graph.values())}:
         for module in roots:
             del graph[module]

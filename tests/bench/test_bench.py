@@ -112,7 +112,7 @@ def test_failed_part_is_reported_and_others_are_measured(tmp_path: Path) -> None
 
 @pytest.fixture(scope="module")
 def quick(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, Any], Path]:
-    """What a short run prints and stores, and where."""
+    """A short run: its output, and the files that it writes."""
     out = tmp_path_factory.mktemp("a bench")
     done = subprocess.run(
         [sys.executable, "-m", "bench", "--quick", "--out", str(out), "--parts", "making",
@@ -177,7 +177,7 @@ def test_scaled_specs_are_valid_specs(tmp_path: Path) -> None:
 
 
 def test_committed_page_is_output_of_bench() -> None:
-    """Its text is the bench's, and each of its pictures exists."""
+    """The page has the bench's text, and each of its pictures exists."""
     text = (ROOT / "docs" / "bench.md").read_text(encoding="utf-8")
     empty = page.text(Result(MACHINE, quick=False), "bench")
     head, _, _ = empty.partition("Measured on ")

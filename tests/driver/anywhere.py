@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .rig import Rig
 
 if not __package__:
-    # As a script: this directory is a package all the same, for its relative imports.
+    # When run as a script, make this directory a package for its relative imports.
     _package = types.ModuleType("driver_tests")
     _package.__path__ = [str(Path(__file__).parent)]
     sys.modules[_package.__name__] = _package

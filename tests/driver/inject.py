@@ -1,6 +1,6 @@
 """Failure injection: which kernel function fails, at which of its calls, and how.
 
-Only functions that can fail in a real kernel are in FAILURES, each with what it then returns.  A
+Only functions that can fail in a real kernel are in FAILURES, each with its result in that case.  A
 call that fails is not carried out at all: nothing is allocated, registered or copied; one that a
 signal ends gives up its mutex and takes it again, as the kernel's does.
 """
@@ -38,9 +38,9 @@ def _with_signals(arguments: tuple[Any, ...]) -> bool:
 
 @dataclass(frozen=True)
 class Failure:
-    """What a function returns when it fails, and which of its calls can.
+    """The result of a failing function, and which of its calls can fail.
 
-    ``signal``: it fails because a signal ends its sleep, with the mutex given up meanwhile.
+    ``signal``: it fails because a signal ends its sleep, with the mutex released during the sleep.
     """
 
     result: int
@@ -129,7 +129,7 @@ class Injection:
     def fail(self, name: str, nth: int = 1, *, times: int = 1, result: int | None = None) -> None:
         """Let the ``nth`` call from now on fail, and those after it up to ``times`` calls.
 
-        ``result`` is what they return, where it is not what FAILURES says.  Raises KeyError for a
+        ``result`` is their result, if it differs from FAILURES.  Raises KeyError for a
         function that cannot fail.
         """
         failure = self._failures[name]

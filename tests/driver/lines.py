@@ -1,4 +1,4 @@
-"""Which lines of the driver's C ran, in all scenarios that ship and in all tests of this directory.
+"""Lists the lines of the driver's C that run in all shipped scenarios and tests of this directory.
 
     PYTHONPATH=sim:gen .venv/bin/python tests/driver/lines.py [--at-least 97]
 

@@ -1,4 +1,4 @@
-"""The network information of SetGuestInfo, read and written by xdrlib3: a codec that is not ours.
+"""The network information of SetGuestInfo, read and written by xdrlib3, an independent codec.
 
 Types: open-vm-tools lib/guestRpc/nicinfo.x.
 """

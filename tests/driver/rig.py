@@ -294,7 +294,7 @@ class Rig:
 
     @property
     def log(self) -> list[str]:
-        """What went to syslog only, without the device's name."""
+        """The texts that went to syslog only, without the device's name."""
         return [line.text.removeprefix("vmt0: ") for line in self.kernel.subject(SysLog).lines]
 
     @property
@@ -314,7 +314,7 @@ class Rig:
 
     @property
     def channels(self) -> dict[str, int]:
-        """How many channels of each protocol the guest has open."""
+        """The number of open channels of the guest, by protocol."""
         transport = self.host.transport
         found = {name: [c for c in transport.of(name) if c.guests] for name in ("rpci", "tclo")}
         return {name: len(channels) for name, channels in found.items()}

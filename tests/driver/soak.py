@@ -30,7 +30,7 @@ WARM = 3
 
 
 def trouble(simulation: Simulation, hour: int) -> None:
-    """What the host does in an hour."""
+    """The actions of the host in an hour."""
     host = simulation.host
     host.send("Set_Option broadcastIP 1")
     host.send("OS_Suspend")
@@ -52,7 +52,7 @@ def trouble(simulation: Simulation, hour: int) -> None:
 
 
 def holds(simulation: Simulation) -> dict[str, int]:
-    """What could grow: objects and bytes of kmem, threads, nodes, counters, channels."""
+    """Resources that could grow: objects and bytes of kmem, threads, nodes, counters, channels."""
     kernel = simulation.kernel
     live = [each for each in kernel.subject(Kmem).live.values() if each.owner == "kmem"]
     return {

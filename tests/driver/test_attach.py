@@ -1,4 +1,4 @@
-"""Where the driver attaches and where it does not, in every order of loading and unloading; and
+"""The driver attaches only on VMware, in every order of loading and unloading; and
 the unwinding of every step of attach that can fail."""
 
 from __future__ import annotations
@@ -156,7 +156,7 @@ ORDERS = [
     ("u l d r d r", "ours"),
     ("u l d r d r d r", "ours"),
     ("u l d r u r", "built-in"),
-    ("u l u", "built-in"),  # ours is unloaded, the built-in one's device is not affected
+    ("u l u", "built-in"),  # the module is unloaded; the built-in driver's device is not affected
     ("u l u d r", "built-in"),
     ("u l d r u r d l", "ours"),
     ("u l d u l", "ours"),
@@ -236,7 +236,7 @@ def test_rescan_by_another_module_skips_allocated_unit(rig: Make) -> None:
 
 # Unwinding.
 
-# What attach logs when a function fails.
+# The log of attach when a function fails.
 STEPS = {
     "kmem_alloc": "cannot allocate the message buffer",
     "sysmon_pswitch_register": "cannot register the power switches",
@@ -247,7 +247,7 @@ STEPS = {
 
 
 def _calls(module: Path) -> dict[str, int]:
-    """How often each function that may fail is called while the module is loaded."""
+    """The number of calls of each function that may fail, while the module is loaded."""
     machine = Rig(module, load=False)
     injection = Injection(machine.kernel)
     machine.load()
@@ -255,7 +255,7 @@ def _calls(module: Path) -> dict[str, int]:
 
 
 def test_each_failing_call_in_attach_is_unwound(module: Path, rig: Make) -> None:
-    """Nothing is left behind, a detach is harmless, and the next attach works."""
+    """A failed attach leaks nothing, a detach is harmless, and the next attach works."""
     counts = _calls(module)
     for name in ("kthread_create", "sysctl_createv", "sysmon_pswitch_register", "kmem_alloc",
                  "pmf_device_register1", "config_init_component"):  # fmt: skip

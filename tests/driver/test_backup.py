@@ -342,7 +342,7 @@ def test_malformed_parameters_are_refused(rig: Make) -> None:
     assert machine.ask(b"vmbackup.startWithOpts " + absent) == error
     long = good[:28] + b"\xff\xff\xff\xfe" + good[32:]
     assert machine.ask(b"vmbackup.startWithOpts " + long) == error
-    longer = good[:28] + b"\0\0\0\x11" + good[32:]  # the padding is behind the end
+    longer = good[:28] + b"\0\0\0\x11" + good[32:]  # the padding is after the end
     assert machine.ask(b"vmbackup.startWithOpts " + longer) == error
     assert machine.requests("vmbackup") == []
     machine.leave()

@@ -1,4 +1,4 @@
-"""Which interfaces the driver reports, in which order, and which address is the primary one.
+"""The interfaces that the driver reports, their order, and the primary address.
 
 A guest with taps or bridges has more interfaces than a message holds (open-vm-tools issues 100,
 175 and 373): the virtual machine's cards come first, and the administrator's setting overrides.

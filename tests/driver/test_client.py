@@ -1,4 +1,4 @@
-"""What a management client, as that of vSphere, shows of a guest with this driver.
+"""The view of a management client, such as vSphere's, on a guest with this driver.
 
 Each test is a row of docs/peers.md; the host's interpretation follows VMware's own logs and public
 clients say (docs/host-evidence.md).
@@ -47,7 +47,7 @@ def test_host_name_and_guest_os_are_shown(rig: Make) -> None:
     machine = rig()
     info = machine.host.guestinfo
     assert info.decoded[1] == "guest.example"
-    # The client has a name of its own for this one: "Other (64-bit)".
+    # The client has its own name for this system: "Other (64-bit)".
     assert info.system == ("other-64", "NetBSD 11.0 x86_64")
     machine.leave()
 

@@ -38,11 +38,11 @@ def _sync(machine: Rig) -> tuple[list[int], list[int]]:
 
 
 def _caught_up(machine: Rig) -> list[int]:
-    """When STOPCATCHUP was sent."""
+    """The times at which STOPCATCHUP was sent."""
     return [e.at for e in machine.events("host.clock") if e["action"] == "stop-catchup"]
 
 
-# What a look at the clock does, by how much the host is ahead (ms): steps, slews, state.
+# The result of a comparison by the lead of the host (ms): steps, slews, state.
 LOOKS = [
     (0, [], [], "in step"),
     (0.4, [], [], "in step"),
@@ -167,7 +167,7 @@ def test_unset_clock_is_left_to_the_system(rig: Make) -> None:
     assert machine.read("clock_sync.state") == "off: the system has not set its clock"
     machine.time.boot_offset = machine.host.clock.now() - machine.time.uptime() + 40 * SECOND
     machine.run(2)
-    # That was the first look: it may step back.
+    # That was the first comparison: it may step back.
     assert [round(by / SECOND) for _at, by in machine.time.steps] == [-40]
     machine.leave()
 
@@ -457,7 +457,7 @@ def test_most_precise_supported_time_command_is_used(
     assert machine.ask("Time_Synchronize 0") == b"OK "
     assert _seen(machine, since)[0] == [3_600_000]
     assert {e["command"] for e in machine.events("host.time", since=since)} == {asked}
-    # The driver does not repeat a command that the host does not know.
+    # The driver does not repeat a command that the host does not support.
     since = machine.now
     machine.run(600)
     refused = [e for e in machine.events("backdoor", since=since) if not e["known"]]
@@ -529,7 +529,7 @@ def test_tightest_of_four_wide_looks_is_used(rig: Make) -> None:
     before = machine.host.clock.now() - machine.time.realtime()
     assert machine.ask("Time_Synchronize 1") == b"OK "
     ((_at, by),) = machine.time.steps
-    # At the second look the host was 9 s ahead, and 10 ms more behind it.
+    # At the second comparison the host was 9 s ahead, and then 10 ms behind.
     assert abs(by - (before + 9 * SECOND + 5 * MS)) < 2 * MS
     machine.leave()
 

@@ -1,4 +1,4 @@
-"""Log messages: what goes to the console, what only to syslog, and how often."""
+"""Log messages go to the console, or only to syslog, at a limited rate."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ SLICES = 24
 
 @pytest.fixture(scope="session")
 def points(module: Path) -> int:
-    """How many kernel calls and traps the driver makes in the conversation."""
+    """The number of kernel calls and traps of the driver in the conversation."""
     _machine, count = play(module, None)
     assert count > 1000
     return count

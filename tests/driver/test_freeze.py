@@ -1,4 +1,4 @@
-"""Quiesced snapshots that suspend a file system: the rules meanwhile, and that it always ends.
+"""Quiesced snapshots that suspend a file system: the rules during it, and its end in every case.
 
 vfs_trans.c, vfs_mount.c and kern_reboot.c of NetBSD are modelled: writers sleep, a reboot waits.
 """
@@ -75,7 +75,7 @@ def _scripts(machine: Rig) -> list[str]:
 
 
 def _answer(machine: Rig, *, good: bool = True) -> int:
-    """What powerd's script does when the administrator's have run."""
+    """Report as powerd's script does after the administrator's scripts."""
     number = int(machine.read(f"{BACKUP}.event").split()[0])
     return machine.write(f"{BACKUP}.done", number if good else -number)
 
@@ -252,7 +252,7 @@ def test_detach_resumes_and_reattach_works(freezing: Make) -> None:
     assert not _held(machine)
     assert _said(machine)[-2:] == [ABORTED, "req.done 0"]
     assert machine.threads == []
-    # As long as the channel is lent to vmtoolsd(8) there is no driver to freeze.
+    # While vmtoolsd(8) uses the channel there is no driver to freeze.
     machine.host.backup.forget()
     machine.host.backup.start()
     machine.run(40)
@@ -546,7 +546,7 @@ def test_freeze_event_is_followed_by_thaw_event(freezing: Make, moment: str, end
 
 
 def test_thaw_event_lost_by_powerd_is_raised_again(freezing: Make) -> None:
-    """What is raised while /dev/power has no reader is lost (sysmon_pswitch_event)."""
+    """An event that is raised without a reader of /dev/power is lost (sysmon_pswitch_event)."""
     machine = freezing({"scripts": 30})
     machine.host.backup.start(snapshot=2)
     assert machine.until(lambda: _scripts(machine) == ["freeze"])

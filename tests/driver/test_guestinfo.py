@@ -1,4 +1,4 @@
-"""Names, release, uptime, file systems: what the driver reports to the host, and when."""
+"""The driver reports names, release, uptime and file systems to the host when they are due."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from .conftest import Make
     from .rig import Rig
 
-# What a current host sends by itself.
+# The messages that a current host sends by itself.
 TALKS: dict[str, Any] = {
     "option_burst": OPTION_BURST, "power_on": True, "ping": 15, "vix_probe": 23,
 }  # fmt: skip
@@ -89,7 +89,7 @@ def test_uptime_is_sent_with_registration(rig: Make) -> None:
     machine = rig()
     assert machine.ask("OS_Reboot") == b"OK "
     assert machine.host.power.guest_state == "resetting"
-    # What the host knows of the guest that was to reboot.
+    # The host's information about the guest that should reboot.
     machine.host.guestinfo.decoded[7] = 100 * 3600 * 100
     machine.host.lose_channel("all")
     machine.run(30)

@@ -1,4 +1,4 @@
-"""Interfaces and addresses as the host gets them, read by an XDR codec that is not ours."""
+"""Interfaces and addresses as the host gets them, read by an independent XDR codec."""
 
 from __future__ import annotations
 
@@ -345,7 +345,7 @@ def test_address_flags_determine_reported_status(
     machine = rig(before=only)
     (ip,) = nicinfo.unpack(_sent(machine)[-1])["nics"][0]["ips"]
     assert ip["status"] == NUMBERS[state]
-    # What the kernel does not use is not the guest's address.
+    # An address that the kernel does not use is not the guest's address.
     machine.option("broadcastIP", "1")
     sent = machine.requests("info-set guestinfo.ip")
     assert bool(sent) == (flags == 0)

@@ -210,7 +210,7 @@ def _taken_leave(machine: Rig) -> bool:
 
 
 def test_detachall_reboot_in_worker_does_not_deadlock(rig: Make) -> None:
-    """kern.detachall=1: autoconf calls our detach in the thread that reboots."""
+    """kern.detachall=1: autoconf calls the driver's detach in the thread that reboots."""
     machine = rig(powerd=False, detachall=True)
     assert machine.ask("OS_Reboot") == b"OK "
     with pytest.raises(Halted):

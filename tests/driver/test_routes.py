@@ -96,7 +96,7 @@ def test_only_default_routes_via_reported_interfaces_are_sent(rig: Make, what: s
 
     machine = rig(before=others)
     assert _last(machine)["routes"] == []
-    # And beside them it is found, wherever it stands in the table.
+    # Beside them the driver finds it at any place in the table.
     routes = _routes(machine)
     for destination in ("0.0.0.0/0", "::/0"):
         if ipaddress.ip_network(destination) in routes._routes:
@@ -144,7 +144,7 @@ def test_route_change_is_reported_within_30_seconds(rig: Make) -> None:
 
 @pytest.mark.parametrize("net_mpsafe", [False, True], ids=["GENERIC", "NET_MPSAFE"])
 def test_route_may_vanish_during_walk(rig: Make, net_mpsafe: bool) -> None:
-    """A walk takes the locks that keep the entry on which it stands."""
+    """A walk takes the locks that keep its current entry."""
     machine = rig(net_mpsafe=net_mpsafe)
     for calls in range(0, 30, 3):
         machine.start("route", {"do": "delete"})
@@ -227,7 +227,7 @@ GOOD = [
     "search " + " ".join("abcdefghij"),
     f"domain {LONG}",
     f"search {LONG} {LONG} {LONG}",
-    "domain search",  # a word of its own
+    "domain search",  # a separate word
 ]
 BAD = [
     "192.0.2.53",

@@ -1,6 +1,6 @@
-"""machdep.vmt0.rpc: a command goes in by one system call, its reply comes out by another.
+"""machdep.vmt0.rpc: one system call writes a command, another one reads its reply.
 
-What sysctl(2) does with lengths and errors: NetBSD sys/kern/kern_sysctl.c (sys___sysctl).
+Lengths and errors of sysctl(2): NetBSD sys/kern/kern_sysctl.c (sys___sysctl).
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 EPERM, ENOENT, EIO, ENXIO, ENOMEM, EFAULT, EBUSY, EINVAL, EMSGSIZE, ETIMEDOUT = (
     1, 2, 5, 6, 12, 14, 16, 22, 40, 60,
 )  # fmt: skip
-# Bytes of a message either way (open-vm-tools lib/include/guest_msg_def.h), and what the manual
-# says: commands at a time, and seconds that each is kept.
+# Bytes of a message either way (open-vm-tools lib/include/guest_msg_def.h), and the manual's
+# limits: commands at a time, and seconds that each is kept.
 LARGEST = 65536
 PENDING = 8
 LIFETIME = 60
@@ -56,7 +56,7 @@ def _ask(machine: Rig, number: bytes, room: int | None = 4096) -> Reply:
 
 
 def _collect(machine: Rig, number: bytes) -> bytes:
-    """Ask for a reply; returns what follows the number."""
+    """Request a reply; return the text after the number."""
     reply = _ask(machine, number, LARGEST + 64)
     assert (reply.error, reply.length) == (0, len(reply.data))
     about, _, text = reply.data.partition(b" ")
@@ -113,7 +113,7 @@ def test_reply_is_collected_once(rig: Make) -> None:
 @pytest.mark.parametrize("end", [b"", b"\0"])
 @pytest.mark.parametrize("size", [1, 4096, 4097, LARGEST - 1, LARGEST])
 def test_maximum_size_command_reaches_host_whole(rig: Make, size: int, end: bytes) -> None:
-    """With a NUL behind them or without."""
+    """Requests may end with a NUL or not."""
     machine = rig()
     text = (b"log " + b"x" * LARGEST)[:size]
     assert machine.call("rpc.request", new=text + end).error == 0
@@ -233,7 +233,7 @@ def test_short_buffer_keeps_reply_for_retry(rig: Make) -> None:
         reply = _ask(machine, number, room)
         assert (reply.error, reply.length) == (ENOMEM, len(whole))
         assert reply.data == b"\xa5" * room  # as it was
-    reply = _ask(machine, number, None)  # asks for the length
+    reply = _ask(machine, number, None)  # requests the length
     assert (reply.error, reply.length) == (0, len(whole))
     reply = _ask(machine, number, len(whole))
     assert (reply.error, reply.data) == (0, whole)
@@ -470,7 +470,7 @@ def test_expired_command_is_never_sent(rig: Make) -> None:
 def test_command_expired_at_host_is_dropped_afterwards(rig: Make) -> None:
     machine = rig()
     _given(machine)
-    # What is due when the worker goes on would go out before the command.
+    # A report that is due when the worker continues would be sent before the command.
     assert machine.write("info.memory_period", 0) == 0
     _stuck(machine)
     number = _send(machine)

@@ -1,4 +1,4 @@
-"""What a start imports: the time that it takes is measured by ``make bench``."""
+"""The imports of a start are limited; ``make bench`` measures its time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vmtsim.kernel import subjects
 if TYPE_CHECKING:
     from pathlib import Path
 
-# What no run of the default scenario needs.  (Unicorn's binding imports inspect and tempfile.)
+# Modules that the default scenario never needs.  (Unicorn's binding imports inspect and tempfile.)
 HEAVY = {
     "asyncio", "capstone", "dataclasses", "datetime", "elftools", "hashlib", "msgspec",
     "multiprocessing", "pexpect", "pkgutil", "plistlib", "rich", "ruamel", "subprocess",
@@ -22,7 +22,7 @@ HEAVY = {
 
 RUN = """
 import json, sys
-before = set(sys.modules)  # what a tool for coverage has imported is not of interest
+before = set(sys.modules)  # ignore the imports of a coverage tool
 from vmtsim.cli import main
 status = main(["run", "--summary", sys.argv[1]])
 print(json.dumps([status, sorted(set(sys.modules) - before)]))
@@ -45,5 +45,5 @@ def test_run_imports_what_its_module_needs(module: Path) -> None:
     }
     on_demand = {name.partition(":")[0] for name in subjects.ON_DEMAND}
     assert {name for name in on_demand if f"vmtsim.kernel.{name}" in imported} == needed
-    # Nor is a verb imported that is not used.
+    # Unused verbs are not imported, either.
     assert [name for name in imported if name.startswith("vmtsim.verbs.")] == ["vmtsim.verbs.run"]

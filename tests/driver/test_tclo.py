@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     Make = Callable[..., Rig]
 
 SECOND = 1_000_000_000
-# One tick more than the driver asked for: a sleep of n ms is n / 10 ticks, rounded up, from the
+# One tick more than the driver requested: a sleep of n ms is n / 10 ticks, rounded up, from the
 # middle of a tick.
 TICK = 0.0101
 

@@ -27,7 +27,7 @@ LOW_STEPS = ("sendpayload", "recvpayload")
 
 
 def _reopened_after(machine: Rig, since: int) -> list[float]:
-    """How long after each CLOSE of the guest its next TCLO channel came, in seconds."""
+    """The seconds from each CLOSE of the guest to its next TCLO channel."""
     closed = [e.at for e in machine.events("close", since=since)
               if e["protocol"] == "tclo" and e["reason"] == "close"]  # fmt: skip
     opened = [e.at for e in machine.events("open", since=since) if e["protocol"] == "tclo"]
@@ -332,7 +332,7 @@ def test_undefined_registers_may_hold_any_value(rig: Make) -> None:
 
 
 def test_unanswered_ports_prevent_attach(rig: Make) -> None:
-    """As in a guest whose memory is encrypted, which NetBSD cannot be."""
+    """The ports do not answer in a guest with encrypted memory; NetBSD cannot be one."""
     machine = rig(hypercall="vmcall", before=DeadPorts, settle=False)
     machine.run(5)
     assert machine.loaded
@@ -374,7 +374,7 @@ def test_channel_number_reused_by_host_is_lost(rig: Make) -> None:
     machine.run(30)
     opened = [e for e in machine.events("open", since=since) if e["protocol"] == "rpci"]
     assert opened[0]["channel"] == 0
-    # No data of one conversation ended up in the other.
+    # No data of one conversation is in the other.
     assert all(text.startswith((b"info-set ", b"tools.", b"vmx.", b"SetGuest", b"log "))
                for text in machine.requests(since=since))  # fmt: skip
     assert machine.stats("reopens") == 1

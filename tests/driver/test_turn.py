@@ -1,4 +1,4 @@
-"""One turn of the worker: what it costs when nothing happens, and when something takes long."""
+"""One turn of the worker: its calls when idle, and its deadlines after a slow operation."""
 
 from __future__ import annotations
 
@@ -62,9 +62,9 @@ def test_an_hour_reads_the_uptime_little_more_often_than_it_sleeps(rig: Make) ->
 
 
 def test_a_poll_that_is_due_follows_a_slow_file_system_at_once(rig: Make) -> None:
-    """The worker sleeps until the next thing is due, counted from when it goes to sleep."""
+    """The worker sleeps until the next deadline, counted from the time when it goes to sleep."""
     machine = rig()
-    # A report behind the look would take up the time again.
+    # A report after the check would read the time again.
     machine.write("info.memory_period", 0)
     machine.run(100)
     wait, call = machine.mounts.wait_for_server, machine.host.transport.call

@@ -48,7 +48,7 @@ def meet(machine: Rig, change: dict[str, Any], point: tuple[int, int]) -> None:
 
 
 def play(module: Path, points: list[tuple[int, int]], *, seed: int, net_mpsafe: bool) -> list[str]:
-    """Try the points with each change; returns what failed."""
+    """Try the points with each change; return the failures."""
     failed = []
     for change in CHANGES:
         machine = None

@@ -1,4 +1,4 @@
-"""A headless Chromium that looks at a page: what it lays out, and a screenshot."""
+"""A headless Chromium that loads a page: returns the layout, and a screenshot."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import Any
 
 from tests.patience import HANG
 
-# Room for all of a page of this project; a screenshot shows what fits.
+# Large enough for a whole page of this project; a screenshot has this size.
 WIDTH, HEIGHT = 1280, 1600
 _OPTIONS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
@@ -185,7 +185,7 @@ def _document(page: Path, *, dark: bool) -> str:
     text = page.read_text(encoding="utf-8")
     if page.suffix != ".svg":
         return text
-    # As a browser shows a picture of a README: on a page of its own colour.
+    # As a browser shows a picture of a README: on a page with another background.
     ground = "#0d1117" if dark else "#ffffff"
     return (
         f'<!doctype html><meta charset="utf-8"><body style="margin:0;background:{ground}">'

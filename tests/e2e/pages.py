@@ -54,7 +54,7 @@ class Block:
 
     @property
     def commands(self) -> list[str]:
-        """The commands as they are typed, without prompts and without what is printed."""
+        """The commands as they are typed, without prompts and output."""
         joined = self.text.replace("\\\n", " ").splitlines()
         if self.kind.startswith("console"):
             return [line[2:] for line in joined if line.startswith(("$ ", "# "))]
@@ -124,7 +124,7 @@ class Page:
 
     @property
     def spans(self) -> list[str]:
-        """What stands in backquotes, on one line each."""
+        """The texts in backquotes, each on one line."""
         return [" ".join(span.split()) for span in _SPAN.findall(self.prose)]
 
     @property
@@ -163,7 +163,7 @@ def pages(root: Path) -> list[Page]:
     return [Page(path, str(path.relative_to(root))) for path in paths]
 
 
-# What changes with every line of C: sizes, line numbers, microseconds, the length of a schedule.
+# Values that change with every line of C: sizes, line numbers, microseconds, schedule lengths.
 _RESTLESS = re.compile(
     r"\d+(?= bytes| faults and actions)"
     r"|(?<=\.[chS]:)\d+|(?<=\.yaml:)\d+|(?<= in line )\d+|(?m:^[ >]+\d+(?=  ))"

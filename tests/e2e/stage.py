@@ -57,7 +57,7 @@ class Workshop:
         return subprocess.CompletedProcess(arguments, status, out.getvalue(), err.getvalue())
 
     def command(self, module: str, *words: str | Path) -> subprocess.CompletedProcess[str]:
-        """Run ``python -m MODULE WORDS`` in the directory, in a process of its own."""
+        """Run ``python -m MODULE WORDS`` in the directory, in a separate process."""
         command = [sys.executable, "-m", module, *map(str, words)]
         return subprocess.run(command, cwd=self.top, capture_output=True, text=True, check=False)
 

@@ -70,7 +70,7 @@ def made(ours: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in OURS:
         _script(bin_ / name, f'exec {ours} {name} "$@"')
     (top / ".venv" / ".complete").touch()
-    # Objects are kept by their content: what another test has compiled is not compiled again.
+    # Objects are cached by content: one that another test compiled is not compiled again.
     (ROOT / "build" / ".cache").mkdir(parents=True, exist_ok=True)
     (top / "build").mkdir()
     (top / "build" / ".cache").symlink_to(ROOT / "build" / ".cache")

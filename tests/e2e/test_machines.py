@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from stage import Workshop
 
 OTHERS = ("i386", "aarch64")
-# What crosses the backdoor, and what the kernel is asked to do about it. Times are left out: the
+# Backdoor calls, and the requests to the kernel that follow. Times are omitted: the
 # machines need different numbers of kernel calls to get as far.
 CONVERSATION = frozenset(
     {"open", "close", "open.refused", "dead-channel", "tclo", "tclo.reply", "tclo.bound", "rpci",
@@ -64,7 +64,7 @@ def _conversation(trace: Path, machine: str) -> list[dict[str, Any]]:
             continue
         if str(event.get("request", "")).startswith(("SetGuestInfo  7 ", "SetGuestInfo  8 ")):
             continue
-        # Which commands share a channel depends on when they are due.
+        # Commands share a channel if they are due at the same time.
         if event["k"] in {"open", "close"} and event.get("protocol") == "rpci":
             continue
         del event["n"], event["t"]

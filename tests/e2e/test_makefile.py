@@ -21,7 +21,7 @@ def commands(make: str, root: Path, *words: str) -> list[str]:
         [make, "-n", *words], cwd=root, capture_output=True, text=True, check=False
     )
     assert result.returncode == 0, result.stderr
-    # GNU make prints a command of several lines as it is written.
+    # GNU make prints a command of several lines unchanged.
     joined = result.stdout.replace("\\\n", " ").splitlines()
     lines = [" ".join(line.split()) for line in joined]
     return [line for line in lines if not line.startswith(("make", "bmake"))]

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     from stage import Workshop
 
-# A message of the host that has a text, a state, a button and an answer of its own: file, the
-# line before which it goes, the new lines.
+# A message of the host with a new text, state, button and answer: the file, the line after it, the
+# new lines.
 COMMAND = (
     (
         "specs/vmt/tclo.yaml",
@@ -65,7 +65,7 @@ PAIR = (
 
 
 def add(workshop: Workshop, patch: tuple[tuple[str, str, str], ...]) -> None:
-    """Put new lines into the specs, each before a line that stands there once."""
+    """Insert new lines into the specs, each before a line that occurs once."""
     for file, before, lines in patch:
         assert file.startswith("specs/")
         workshop.replace(file, before, lines + before)
@@ -165,7 +165,7 @@ def test_host_and_kernel_process_new_command(workshop: Workshop) -> None:
     assert run.returncode == 0, run.stdout + run.stderr
 
 
-# One of each kind that only data decides: file, the line before which it goes, the new lines.
+# One entry of each kind that only needs data: the file, the line after it, the new lines.
 EVERYTHING = (
     (  # a message of the host with an argument and a button, a counter and a log text
         "specs/vmt/tclo.yaml",

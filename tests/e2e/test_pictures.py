@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
 ROOT = Path(__file__).resolve().parents[2]
-# What each page must show: one word of each of its parts.
+# The required text of each page: one word of each of its parts.
 SHOWN = {
     "conversation": ["VMware host", "powerd", "OS_Halt", "power_button pressed"],
     "lost-channel": ["VMware host", "driver", "lost: channel 0: forgotten by the host"],

@@ -32,7 +32,7 @@ def test_same_seed_gives_identical_output(module: Path, bench: Workshop, tmp_pat
     traces = []
     for number in (1, 2):
         trace = tmp_path / f"{number}.jsonl"
-        # Processes of their own: each hashes strings in its own way.
+        # Separate processes: each hashes strings differently.
         run = bench.command("vmtsim", "run", module, "--seed", "7", "--trace", trace)
         assert run.returncode == 0
         traces.append(trace.read_bytes())

@@ -21,7 +21,7 @@ MODULES = "tests/sim/modules"
 
 @dataclass(frozen=True)
 class Shape:
-    """A driver in the place of classic.c: its file, steps in the place of the page's, its bug."""
+    """A driver that replaces classic.c: its file, the steps that replace the page's, its bug."""
 
     name: str
     steps: str
@@ -75,7 +75,7 @@ def _typed(shape: Shape) -> list[str]:
 
 
 def _run(line: str, top: Path) -> int:
-    """Run a line: our programs in this process, commands that prepare files in a shell."""
+    """Run a line: the project's programs in this process, commands for files in a shell."""
     if not line.startswith(".venv/bin/"):
         return subprocess.run(line, shell=True, cwd=top, check=False).returncode
     words = shlex.split(line.partition(" || ")[0].partition(" >")[0])

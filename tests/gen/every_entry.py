@@ -151,7 +151,7 @@ class Laboratory:
             self._write(change.spec, self.data[change.spec])
 
     def trouble(self, change: Change) -> str:
-        """Return what is wrong with the result of a change, or ""."""
+        """Return the error in the result of a change, or ""."""
         try:
             with self._changed(change):
                 made = self._c()

@@ -45,7 +45,7 @@ NEAR = frozenset({
     "driver.clock.samples", "driver.clock.sample_window_us", "driver.clock.slew_floor_us",
     "driver.rpc.pending", "driver.rpc.lifetime", "driver.device.priority",
 })  # fmt: skip
-"""Where a near value is as good, and the spec's comment says why."""
+"""Numbers where a near value works as well; the spec's comment has the reason."""
 
 # The checks that run, in this order; then the tests of HELD, then all other scenarios and checks.
 FIRST = ("boot-to-halt", "no-high-bandwidth", "old-host", "backup", "clock-steps", "suspend-hour")

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def verb(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], int]], None]:
-    """A function that makes what it is given the verb ``show``."""
+    """Return a function that installs a given module as the verb ``show``."""
 
     def use(run: Callable[[], int]) -> None:
         module = SimpleNamespace(

@@ -1,4 +1,4 @@
-"""``vmtgen generate``: what it writes, what it leaves unchanged, and --check."""
+"""``vmtgen generate`` writes changed files only, and --check writes none."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ UPDATE_GOLDEN = os.environ.get("UPDATE_GOLDEN", "") not in {"", "0"}
 
 @pytest.fixture
 def place(tmp_path: Path, root: Path) -> Path:
-    """A directory with small specs and templates of its own."""
+    """A directory with small specs and templates."""
     shutil.copytree(HERE / "spec" / "fixtures" / "small", tmp_path / "specs" / "small")
     shutil.copy(root / "specs" / "netbsd.yaml", tmp_path / "specs")
     shutil.copytree(HERE / "templates", tmp_path / "templates" / "small")
@@ -65,7 +65,7 @@ def run(place: Path) -> Callable[..., int]:
 
 @pytest.fixture(scope="module")
 def made() -> dict[str, generate.Output]:
-    """What this repository's templates make of its specs, by place."""
+    """The outputs of this repository's templates and specs, by place."""
     outputs = generate.outputs(ROOT / "templates", ROOT / "specs", MODULES)
     return {output.place: output for output in outputs}
 

@@ -11,7 +11,7 @@ from vmtgen.compiler.knf import WIDTH, fold
 
 
 def tokens(text: str) -> list[str]:
-    """The text without the blanks that stand outside literals."""
+    """The text without the blanks outside literals."""
     return re.findall(r'"(?:[^"\\]|\\.)*"|[^\s"]+', text)
 
 

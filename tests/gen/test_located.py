@@ -1,4 +1,4 @@
-"""YAML with positions: what is read, what is refused, and the error messages."""
+"""YAML with positions: valid documents, refused ones, and the error messages."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_yaml_features_beyond_data_are_refused(text: str, message: str) -> None:
 @pytest.mark.parametrize("depth", [33, 5000])
 @pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ("{a: ", "}")])
 def test_too_deep_nesting_is_refused_with_location(depth: int, opening: str, closing: str) -> None:
-    """Not after the whole of it was read: that takes the square of its depth."""
+    """A deep document is refused before all of it is read, which would take quadratic time."""
     assert parse_yaml(opening * 32 + "1" + closing * 32, "x.yaml").plain()
     with pytest.raises(LocatedErrors) as caught:
         parse_yaml(f"\nb: {opening * depth}1{closing * depth}\n", "x.yaml")

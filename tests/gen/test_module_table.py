@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @pytest.mark.skipif(make_program() is None, reason="no bmake(1): apt install bmake")
 def test_modules_that_make_refuses_are_not_drawn(tmp_path: Path) -> None:
-    """Those of other machines say so with .error; a missing source is a failure of the table."""
+    """Modules for other machines (.error) are skipped; a missing source fails in the table."""
     makefiles = {
         "plain": "KMOD=plain\nSRCS=plain.c\n",
         "of_others": ".if ${MACHINE} != none\n.error for other machines\n.endif\nKMOD=of_others\n",

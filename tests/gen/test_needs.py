@@ -16,7 +16,7 @@ from .every_entry import MODULES, Laboratory, changes
 ROOT = Path(__file__).resolve().parents[2]
 NEEDS = ROOT / "templates" / "vmt" / "needs.yaml"
 
-# How the C spells an entry of a section; {} is the entry's name as c_macro or c_name has it.
+# The spelling of a section's entry in C; {} is the entry's name from c_macro or c_name.
 MACROS = {
     "transport.protocols": "VMT_PROTOCOL_{}",
     "transport.subcommands": "VMT_{}",
@@ -43,7 +43,7 @@ BALLOON_MACROS = {
     "driver.logs": "VMMEMCTL_LOG_{}",
     "driver.statistics": "VMMEMCTL_COUNT_{}",
 }
-# Of the same spelling, and not from that section.
+# Names of the same form that are not from that section.
 OTHERS = {
     "VMT_STATUS_BAD", "VMT_LOG_NONE", "VMT_LOG_RATE", "VMT_RECEIVE_ONCE", "VMT_REPLY_HEAD",
     "VMT_REPLY_TRIES",

@@ -1,4 +1,4 @@
-"""Where the specs and templates are found, in a checkout and in a wheel."""
+"""The specs and templates are found, in a checkout and in a wheel."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_checkout_uses_its_specs_and_templates(root: Path, name: str, place: str
 
 @pytest.fixture
 def wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A place where the package would lie when it was installed from a wheel; we stand above."""
+    """The place of a package installed from a wheel; the working directory is above it."""
     package = tmp_path / "site-packages" / "vmtgen"
     package.mkdir(parents=True)
     monkeypatch.setattr(resources, "_PACKAGE", package)

@@ -1,4 +1,4 @@
-"""A template has C only where specs decide it: another set of specs gives other lines.
+"""A template has only C that depends on the specs: other specs give other lines.
 
 ``spec/fixtures/other`` shares only the schema and the name of one command with the driver's own
 specs.  Lines that are the same for both sets do not depend on a spec: at most a tenth.

@@ -1,4 +1,4 @@
-"""`vmtgen upstream`: what it writes, what it leaves unchanged, and what it finds in a tree."""
+"""`vmtgen upstream` writes changed files only, and reports mismatches with a tree."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FEW = {"sys/a.c": "a\n", "EDITS": "# none\n"}
 
 @pytest.fixture(scope="module")
 def texts() -> dict[str, str]:
-    """What the verb lays out."""
+    """The files that the verb writes."""
     return files("vmt")
 
 
@@ -29,7 +29,7 @@ def _tree(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
-# What it lays out.
+# The files.
 
 
 def test_files_start_with_netbsd_header(texts: dict[str, str]) -> None:
@@ -120,7 +120,7 @@ def test_manual_describes_one_driver(texts: dict[str, str]) -> None:
     assert "Beside" not in page
 
 
-# Where it writes.
+# The output directory.
 
 
 def test_same_input_gives_same_bytes(tmp_path: Path) -> None:
@@ -187,7 +187,7 @@ def test_file_in_place_of_directory_is_an_error(
     assert (tmp_path / "tree").read_text() == "mine\n"
 
 
-# What it finds in a tree.
+# Mismatches with a tree.
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What compilers find in the driver's C beyond a build: ``python -m tests.kmod.c_checks``.
+"""Runs the compilers' analyzers on the driver's C: ``python -m tests.kmod.c_checks``.
 
 Three checks, each with the flags and headers of the build: clang's -Weverything but for the
 warnings below, clang's static analyzer, and gcc's -fanalyzer.  clang is the one that the ziglang
@@ -115,7 +115,7 @@ def analyzed(
         # It looks at what a file includes, too: the parts of vmt_module.c are looked at alone.
         files = [file for file in files if file.name != "vmt_module.c"]
         found = _look(files, machine, compiler, (*familiar, *_GCC))
-        # Its ordinary warnings are a matter of the build.
+        # The build checks its ordinary warnings.
         return [finding for finding in found if finding.check.startswith("analyzer-")]
     return _look(files, machine, compiler, (*familiar, *_CLANG, f"max-nodes={nodes}"))
 
@@ -153,7 +153,7 @@ def _run(command: Sequence[str], file: Path) -> list[Finding]:
 
 
 def main() -> int:
-    """Print what is found on every machine; 1 if there is anything."""
+    """Print the findings of every machine; return 1 if there is any."""
     parser = argparse.ArgumentParser(prog="python -m tests.kmod.c_checks", description=__doc__)
     parser.add_argument("--machine", action="append", choices=MACHINES, help="only this (all)")
     total = 0

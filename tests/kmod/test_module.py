@@ -24,7 +24,7 @@ X86 = {
 }
 ARM = dict.fromkeys(("vmt_trap_low", "vmt_trap_in", "vmt_trap_out"), "mrs")
 FRAME = 768
-"""Bytes of stack that one function may take, what was put into it included.
+"""Bytes of stack that one function may use, with inlined functions.
 
 A kernel stack of NetBSD has 8 KiB on i386 and more elsewhere (UPAGES in sys/arch/*/include), and
 interrupts use it, too.

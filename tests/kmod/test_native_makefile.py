@@ -1,4 +1,4 @@
-"""kmod/vmt/Makefile as NetBSD's make reads it, with a stand-in for the system's bsd.kmodule.mk."""
+"""kmod/vmt/Makefile as NetBSD's make reads it, with a stub of the system's bsd.kmodule.mk."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 STAND_IN = Path(__file__).parent / "netbsd"
 VERSION = 1_100_000_000
-# What WARNS=5 is in NetBSD's share/mk/bsd.sys.mk, and what bsd.kmodule.mk takes back; as errors.
+# WARNS=5 of NetBSD's share/mk/bsd.sys.mk, without the flags that bsd.kmodule.mk removes; as errors.
 WARNINGS = (
     "-Wall -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wreturn-type -Wswitch "
     "-Wshadow -Wcast-qual -Wwrite-strings -Wextra -Wno-unused-parameter -Wno-sign-compare "

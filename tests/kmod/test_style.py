@@ -14,7 +14,7 @@ KMOD = Path(__file__).resolve().parents[2] / "kmod" / "vmt"
 SOURCES = sorted(KMOD.glob("*.c"))
 ALL = sorted(KMOD.glob("*.[ch]"))
 
-# What must not be found in a line, and why.
+# Patterns that no line may have, with the reasons.
 WRONG = {
     r"[ \t]$": "blanks at the end",
     r" \t": "a blank before a tab",
@@ -70,7 +70,7 @@ def test_only_strings_exceed_80_columns(path: Path) -> None:
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)
 def test_headers_are_ordered_as_in_style(path: Path) -> None:
-    """<sys/cdefs.h> and the revision, <sys/param.h>, the rest sorted, our own at the end."""
+    """<sys/cdefs.h> and the revision, <sys/param.h>, the rest sorted, the driver's at the end."""
     text = path.read_text("ascii")
     assert (
         '#include <sys/cdefs.h>\n__KERNEL_RCSID(0, "$NetBSD$");\n\n#include <sys/param.h>' in text
@@ -108,7 +108,7 @@ def test_function_without_variables_starts_with_empty_line(path: Path) -> None:
 
 
 def _late_declarations(text: str) -> list[str]:
-    """Declarations of a function that stand behind an empty line below its others."""
+    """Declarations of a function after an empty line below its others."""
     plain = re.compile(r"\t(?!return |goto )(?:\w+ )+\**\w+(?:\[\w+\])?(?: = [^;]*)?;")
     found = []
     for body in re.findall(r"^\{\n(.*?)^\}", text, re.MULTILINE | re.DOTALL):

@@ -1,6 +1,6 @@
-"""What `vmtgen upstream` lays out compiles into a kernel and as a module, and the module runs.
+"""The files of `vmtgen upstream` compile into a kernel and as a module, and the module runs.
 
-ioconf.c and kernel.c in upstream/ stand for what config(1) writes; see tests/sim/modules/classic.c
+ioconf.c and kernel.c in upstream/ replace config(1)'s files; see tests/sim/modules/classic.c
 for the same by hand in one file.
 """
 
@@ -29,7 +29,7 @@ MACHINES = ("amd64", "i386", "aarch64")
 
 @pytest.fixture(scope="session")
 def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """sys/dev/vmt as it is laid out, and what config(1) would write beside it."""
+    """sys/dev/vmt as vmtgen writes it, and the files that config(1) would write beside it."""
     top = tmp_path_factory.mktemp("upstream")
     lay_out(files("vmt"), top / "tree")
     driver = top / "tree/sys/dev/vmt"

@@ -2,7 +2,7 @@
 
     .venv/bin/python -m tests.loader.random_mutants [--count 2000] [--seed 1]
 
-plays each one in a process of its own that may use 10 s of the processor and 256 MiB of address
+runs the linter on each in a process that may use 10 s of CPU time and 256 MiB of address
 space, as `make soak` does; `make test` plays the first ones in one process.
 """
 

@@ -1,4 +1,4 @@
-"""The linter gives a verdict and uses little memory, whatever sizes a file states."""
+"""The linter gives a verdict and uses little memory with any sizes in a file."""
 
 from __future__ import annotations
 

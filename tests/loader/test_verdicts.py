@@ -6,7 +6,7 @@ import re
 
 from .mutants import EXCEPTIONS, MOST_EXCEPTIONS, Mutant, agrees, lint_errors, simulated
 
-# What the kernel prints here is memory behind a table, or an address.
+# Here the kernel prints memory after a table, or an address.
 BEHIND = ("m152", "m260")
 
 
@@ -38,7 +38,7 @@ def test_simulator_result_matches_real_kernel(mutants: list[Mutant]) -> None:
             wrong.append((mutant.name, mutant.what, mutant.verdict["errno"], result))
         elif isinstance(result, int) and result != 0 and mutant.name not in BEHIND:
             said, expected = _plain(console), _plain(mutant.verdict["console"])
-            # Of many lines the recording has the first ones.
+            # The recording has only the first lines of a long output.
             if said[: len(expected)] != expected:
                 wrong.append((mutant.name, mutant.what, expected, said))
     assert wrong == []

@@ -1,4 +1,4 @@
-"""Mutation testing of a sample of our Python: ``python -m tests.mutation [--sample N] [--seed N]``.
+"""Mutation tests of a sample of the code: ``python -m tests.mutation [--sample N] [--seed N]``.
 
 Each mutant is one small change to a file of a room, in a copy of the checkout; the tests of that
 room run until one fails. A mutant that survives and is not in explained.yaml needs a test.

@@ -1,4 +1,4 @@
-"""Where Python text can be made wrong in one place, and how."""
+"""The places of a Python text that a mutation can change, and the changes."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Site(NamedTuple):
 
     @property
     def key(self) -> tuple[str, str, str, str]:
-        """What stays the same when lines move."""
+        """The identity of a place, which stays the same when lines move."""
         return self.file, self.context, self.was, self.now
 
     def applied(self, text: bytes) -> bytes:
@@ -67,7 +67,7 @@ def _short(text: str) -> str:
 
 
 def sites(file: str, text: bytes) -> list[Site]:
-    """Every change to that file that the mutator knows, in order."""
+    """Every possible mutation of that file, in order."""
     lines = text.splitlines(keepends=True)
     starts = [0, *itertools.accumulate(map(len, lines))]
     found = []

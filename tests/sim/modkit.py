@@ -130,5 +130,5 @@ class Machine:
         return [violation.rule for violation in self.kernel.violations]
 
     def times(self, verbs: Sequence[tuple[str, Any]]) -> list[Any]:
-        """Run commands one after the other and return their results."""
+        """Run commands in order and return their results."""
         return [self.do(verb, argument) for verb, argument in verbs]

@@ -141,7 +141,7 @@ def test_instruction_count_excludes_those_of_stubs(machine: str) -> None:
             code += _relative(machine, modules + len(code), stub) + 3 * nothing
         cpu.write(modules, code + end)
         cpu.begin_call(modules, [])
-        assert cpu.resume(1) == PREEMPTED  # behind the first instruction
+        assert cpu.resume(1) == PREEMPTED  # after the first instruction
         found = cpu.resume(count)
         # The call, and then the instruction of the stub that stops the processor.
         assert found == (PREEMPTED if count == 1 else 3), count
@@ -162,7 +162,7 @@ def test_instruction_count_excludes_those_of_stubs(machine: str) -> None:
 @pytest.mark.parametrize("machine", MACHINES)
 def test_arguments_come_from_registers_and_stack(machine: str) -> None:
     cpu, _ = _cpu(b"", machine)
-    # The stub itself is called: what it sees are the arguments of begin_call.
+    # The stub itself is called: it sees the arguments of begin_call.
     cpu.begin_call(cpu.layout.stubs + 5 * STUB_SIZE, list(range(100, 112)))
     assert cpu.resume() == 5
     assert [cpu.argument(index) for index in range(12)] == list(range(100, 112))

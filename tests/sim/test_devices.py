@@ -66,7 +66,7 @@ def test_scenario_uses_device(
 def test_removed_driver_call_fails_scenario(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Without devsw_detach the kernel would continue to use a table that is gone."""
+    """Without devsw_detach the kernel would continue to use a freed table."""
     path = tmp_path / "seven.yaml"
     path.write_text(SCENARIO)
     module = built("seven", flags=("-DBUG",))

@@ -108,7 +108,7 @@ def test_run_panics_only_if_kernel_does(capsys: pytest.CaptureFixture[str], tmp_
 def test_undetected_violation_is_no_panic(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    """BUG 5 writes one byte behind an object."""
+    """BUG 5 writes one byte after an object."""
     status, said, findings = outcome(capsys, tmp_path, 5, "all")
     assert (status, findings[0]["rule"]) == (1, "out-of-bounds")
     assert "panic" not in said.lower()

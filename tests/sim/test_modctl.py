@@ -1,4 +1,4 @@
-"""Loading and unloading print and return what NetBSD/amd64 10.99.12 was seen to."""
+"""Loading and unloading have the output and results recorded on NetBSD/amd64 10.99.12."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ def test_without_debug_twin_locations_are_function_and_offset(tmp_path: Path) ->
 
 
 def test_debug_kernel_logs_module_not_from_file_system() -> None:
-    """module_do_load() in sys/kern/kern_module.c says it under DEBUG alone."""
+    """module_do_load() in sys/kern/kern_module.c prints it only with DEBUG."""
     for checks, said in (
         (OPTIONS.values(), ["WARNING: module error: vfs load failed for `nothing', error 2"]),
         ((), []),

@@ -84,7 +84,7 @@ def test_rule_sources_define_named_functions() -> None:
     assert sorted(wrong) == []
 
 
-# -- what the race detector has to know of each model: Subject.SERIALIZED, ACCESSES_DATA ----------
+# -- the race detector's data of each model: Subject.SERIALIZED, ACCESSES_DATA --------------------
 
 
 def _marks() -> list[tuple[str, str, str]]:
@@ -113,7 +113,7 @@ def test_every_name_in_the_marks_is_a_model_of_that_class() -> None:
 
 @pytest.mark.skipif(not SYS, reason="NETBSD_SYS does not name a sys/ directory of 10.99.12")
 def test_the_source_of_a_function_takes_its_lock() -> None:
-    """The lock, or what takes it, is named in the file that the model follows."""
+    """The file that the model follows names the lock, or the function that takes it."""
     wrong = []
     for name, (cls, source) in MODELS.items():
         for lock in cls.locks(name):

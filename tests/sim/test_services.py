@@ -1,4 +1,4 @@
-"""Kernel services return what the real ones return."""
+"""Kernel services return the same results as the real ones."""
 
 from __future__ import annotations
 

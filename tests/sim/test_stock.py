@@ -36,7 +36,7 @@ steps:
   - {at: 21, guest.detach: vmt0}
   - {at: 21, guest.sysctl: {machdep.vmt0.clock_sync.period: 8}}
 """
-# What comes of it: vmt_common_attach makes the node before callout_setfunc, and vmt_common_detach
+# The results: vmt_common_attach makes the node before callout_setfunc, and vmt_common_detach
 # destroys the callout before the node (sys/dev/vmt/vmt_subr.c).
 WRITTEN = {
     "callout-without-function": "vmt_sysctl_update_clock_sync_period",

@@ -1,4 +1,4 @@
-"""powerd's scripts as processes: what repeated runs leave behind."""
+"""powerd's scripts as processes: repeated runs leave nothing behind."""
 
 from __future__ import annotations
 
@@ -58,10 +58,10 @@ def in_session(session: int) -> dict[int, str]:
 
 
 def alone(shell: str, path: Path, *arguments: str) -> tuple[int, list[str]]:
-    """Run a script in a session of its own; its status, and the processes that it left."""
+    """Run a script in a separate session; return its status, and the processes that it left."""
     process = subprocess.Popen([shell, str(path), *arguments], start_new_session=True)
     process.wait(timeout=HANG)
-    # Processes that were killed take a moment to be gone; those that sleep do not end.
+    # Killed processes take a moment to end; sleeping ones do not end.
     for _ in range(50):
         if not (left := in_session(process.pid)):
             break

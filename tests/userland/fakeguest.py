@@ -74,7 +74,7 @@ def fresh_state() -> dict[str, Any]:
         "builtin": True,  # the kernel has its own driver
         "builtin_disabled": False,  # its module was unloaded
         "module": None,  # path of the loaded vmt.kmod
-        "half_freed": False,  # drvctl -d leaves the unit behind until the next rescan
+        "half_freed": False,  # drvctl -d leaves the unit allocated until the next rescan
         "panic": None,
         "vmware": True,
         "siblings": ["coretemp0"],
@@ -96,7 +96,7 @@ def fresh_state() -> dict[str, Any]:
         "replies": {},  # raw replies by request
         "number": 5020,  # of the last request
         "requests": {},  # replies that were not collected, by number
-        "slow": 0,  # so many reads report that a reply is not there yet
+        "slow": 0,  # this many reads report that there is no reply yet
         "faults": {},  # "drvctl -d": "Device busy"
         "calls": [],
     }
@@ -128,7 +128,7 @@ class FakeGuest:
             (root / directory).mkdir(parents=True, exist_ok=True)
         (root / "dev/drvctl").write_text("")
         (root / "bin/sh").symlink_to("/bin/sh")
-        # As on a machine with ACPI (etc/etc.amd64/rc.conf.append).
+        # The defaults of a machine with ACPI (etc/etc.amd64/rc.conf.append).
         (root / "etc/rc.conf").write_text("rc_configured=YES\npowerd=YES\n")
         self.write(fresh_state())
 
@@ -222,7 +222,7 @@ def module_file(
 
 
 def answer(path: Path, command: tuple[str, ...]) -> tuple[Any, ...] | None:
-    """Run the stub ``path`` without a process of its own.
+    """Run the stub ``path`` in this process.
 
     The command, its status and both outputs; None for a file that is no stub, or needs a process.
     """
@@ -280,7 +280,7 @@ def _log(state: dict[str, Any], text: str) -> None:
 
 
 def _probe(state: dict[str, Any]) -> None:
-    """What a rescan of cpu0 does: the higher match priority wins."""
+    """Rescan cpu0: the driver with the highest match priority attaches."""
     if state.get("balloon") and state["vmware"] and "vmmemctl0" not in state["siblings"]:
         state["siblings"].append("vmmemctl0")
     if state["attached"] or not state["vmware"]:
@@ -393,7 +393,7 @@ def _ps(state: dict[str, Any], arguments: list[str]) -> int:
 
 
 def columns(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
-    """What ps(1) prints of pid, uid, stat and command (bin/ps/print.c, printheader)."""
+    """Return ps(1)'s output of pid, uid, stat and command (bin/ps/print.c, printheader)."""
     table = [header, *rows]
     wide = [max(len(row[n]) for row in table) for n in range(3)]
     return "".join(
@@ -486,7 +486,7 @@ def _write(state: dict[str, Any], tree: dict[str, str], name: str, value: str) -
 
 
 def _host(state: dict[str, Any], request: str) -> str:
-    """State and reply, as the driver gives them."""
+    """Return state and reply in the driver's format."""
     if request in state["replies"]:
         return state["replies"][request]
     command, _, rest = request.partition(" ")

@@ -23,7 +23,7 @@ def contents(root: Path) -> dict[str, bytes | None]:
 
 
 def image(root: Path) -> None:
-    """A system image whose administrator has a power button of their own."""
+    """A system image with a power_button script of the administrator."""
     scripts = root / "etc/powerd/scripts"
     (scripts / "acpi").mkdir(parents=True)
     for name in ("power_button", "reset_button", "sleep_button", "hotkey_button"):
@@ -52,7 +52,7 @@ def at_once(root: Path, verbs: tuple[tuple[str, ...], ...]) -> list[int]:
                 quiet = os.open(os.devnull, os.O_RDWR)
                 os.dup2(quiet, 1)
                 os.dup2(quiet, 2)
-                os.read(ready, 1)  # ends for all when the last writer is gone
+                os.read(ready, 1)  # ends for all readers when the last writer has closed it
                 status = change(root, verb)
             finally:
                 os._exit(status)

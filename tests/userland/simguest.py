@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-# What a guest imports when it starts: it is a fork, and need not do that again.
+# The imports of a starting guest: it is a fork of this process, and does not repeat them.
 _IMPORTED = (machine, server, tree)
 _STAND_IN = Path(standin.__file__).read_text(encoding="utf-8").partition("from __future__")[2]
 _DAEMONS = ("powerd", "vmtoolsd")
@@ -105,7 +105,7 @@ class SimGuest:
 
     @property
     def messages(self) -> str:
-        """What logger(1) wrote."""
+        """The messages of logger(1)."""
         path = self.root / "var/log/messages"
         return path.read_text() if path.exists() else ""
 

@@ -20,7 +20,7 @@ LIBC = "libexec/resolvconf/libc.d"
 CONF = "nameserver 192.0.2.53\nsearch example.org example.net\n"
 SAID = "nameserver 192.0.2.53 domain example.org search example.org example.net"
 
-# What NetBSD's resolver makes of a file: lib/libc/resolv/res_init.c, resolv.conf(5).
+# The result of NetBSD's resolver for a file: lib/libc/resolv/res_init.c, resolv.conf(5).
 FILES = [
     ("", ""),
     (CONF, SAID),
@@ -122,7 +122,7 @@ def test_foreign_hook_script_is_kept(vmtctl: Control, guest: Any) -> None:
 
 @pytest.mark.parametrize("there", [False, True])
 def test_hook_never_fails_resolvconf(tmp_path: Any, there: bool) -> None:
-    """openresolv's libc.in adds up what the scripts of libc.d return."""
+    """openresolv's libc.in adds up the exit statuses of the scripts in libc.d."""
     program = tmp_path / "vmtctl"
     if there:
         program.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/said\nexit 70\n')

@@ -172,7 +172,7 @@ def _balloon(
 _SECURE = _both(_plain, lambda guest: guest.kernel(kern__securelevel="1"))
 _OLD_MODULE = "usr/pkg/stand/amd64/10.1/modules/vmt/vmt.kmod"
 
-# name of the finding, what to break, status of doctor, whether a command fixes it
+# name of the finding, the change that causes it, status of doctor, whether a command fixes it
 BROKEN: tuple[tuple[str, Callable[[Any], None], int, bool], ...] = (
     ("tools-missing", _gone("sbin/dmesg"), 2, False),
     ("wrong-system", lambda guest: guest.kernel(kern__ostype="FreeBSD"), 2, False),
@@ -365,7 +365,7 @@ def carry_out(guest: Any, place: Path, command: str) -> subprocess.CompletedProc
         f'    --tools-root {shlex.quote(str(guest.root))} "$@"\n'
     )
     program.chmod(0o755)
-    # What NetBSD has besides: MAKEDEV(8), and service(8) as far as a fix uses it.
+    # Other tools of NetBSD: MAKEDEV(8), and service(8) as far as a fix uses it.
     (guest.root / "dev/MAKEDEV").write_text(': > "$1"\n')
     service = guest.root / "usr/sbin/service"
     service.parent.mkdir(parents=True, exist_ok=True)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 STATE = "var/run/vmt0.frozen"
-# As the driver: a number that it does not wait for is EINVAL.
+# As in the driver, an unexpected number is EINVAL.
 SYSCTL = """
 if [ "$1 $2" = "-n machdep.vmt0.backup.event" ]; then cat {root}/event 2>/dev/null; exit 0; fi
 if [ "$1" = -w ]; then
@@ -52,7 +52,7 @@ def hotkey(root: Path, event: str, waits: str | None = None) -> None:
 
 
 def lines(root: Path, name: str) -> list[str]:
-    """The lines of a file, none where it is not there."""
+    """Return the lines of a file, none if it does not exist."""
     return (root / name).read_text().splitlines() if (root / name).exists() else []
 
 
@@ -74,7 +74,7 @@ def test_failing_script_is_reported(root: Path, why: str) -> None:
         bad.chmod(0o777)
     hotkey(root, "pressed", "17 freeze")
     assert lines(root, "answers") == ["-17"]
-    assert lines(root, "out") == ["freeze vmt0"]  # the others run all the same
+    assert lines(root, "out") == ["freeze vmt0"]  # the others still run
     hotkey(root, "released", "18 thaw")
     assert lines(root, "out") == ["freeze vmt0", "thaw vmt0"]
 
@@ -89,7 +89,7 @@ def test_late_event_freezes_nothing(root: Path, waits: str) -> None:
 
 
 def test_slow_scripts_are_followed_by_thaw_at_once(root: Path) -> None:
-    """The driver has given up meanwhile, and no daemon may have received its thaw."""
+    """The driver has given up, and no daemon may have received its thaw."""
     script(root / "etc/powerd/vmt.d/slow", f': >{root}/event; [ "$1" = thaw ] || exit 0')
     hotkey(root, "pressed", "17 freeze")
     assert lines(root, "out") == ["freeze vmt0", "thaw vmt0"]

@@ -1,4 +1,4 @@
-"""docs/guest.md's own commands, typed one after the other on a simulated guest of 11.0/amd64."""
+"""The commands of docs/guest.md, typed in order on a simulated guest of 11.0/amd64."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 PAGE = Path(__file__).parents[2] / "docs/guest.md"
 MOST = 6
-# pkgin(1) and pkg_add(1) as far as the commands need them; what the real pkg_add does with these
+# Stubs of pkgin(1) and pkg_add(1) for these commands; what the real pkg_add does with these
 # packages is recorded in tests/gen/module/recordings/pkg_install.json.
 PKGIN = """\
 [ "$1" = install ] || exit 64

@@ -33,7 +33,7 @@ CALLS = ("write", "rename", "link", "unlink", "fsync", "mkdir", "rmdir", "fchmod
 
 
 class Broken(Unsynced):
-    """One kind of call fails: the ``number``-th, or that and every later one."""
+    """Let one kind of call fail: the ``number``-th, or that and every later one."""
 
     def __init__(self, call: str, number: int, error: int, *, lasting: bool) -> None:
         self.call = call

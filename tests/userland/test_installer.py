@@ -98,7 +98,7 @@ def test_uninstall_restores_every_byte_and_time(files: dict[str, Any], typed: bo
         tree = Tree(str(root))
         before, edited = picture(root), times(root)
         if refusal(partial(hookplan.install, tree, typed=typed, force=False)) is not None:
-            # It has a script that no block can go into.
+            # It has a script that cannot get a block.
             assert picture(root) == before
             return
         assert not hookplan.install(tree, typed=typed, force=False)
@@ -225,7 +225,7 @@ def test_edited_installed_file_is_refused_or_kept_with_force(typed: bool) -> Non
             assert script.with_name(name).read_bytes() == before
         script.write_bytes(edited)
         hookplan.uninstall(tree, force=True).carry_out()
-        # It was backed up before; nothing is backed up twice.
+        # It was backed up before; the installer backs up no file twice.
         assert len(list(script.parent.glob("power_button.*"))) == 2
 
 

@@ -140,7 +140,7 @@ def test_device_lock_requires_root(guest: Any, vmtctl: Control, mode: int) -> No
     path = guest.root / "var/run/vmtctl.lock"
     path.touch()
     path.chmod(mode)
-    # As flock(1) of another user, who could open a file with the mode of an older version.
+    # As with flock(1) of another user, who could open a file with the mode of an older version.
     with path.open() as other:
         if mode != 0o600:
             fcntl.flock(other, fcntl.LOCK_SH)

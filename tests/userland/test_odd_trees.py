@@ -1,4 +1,4 @@
-"""The installer in unusual trees: whatever they contain, nothing is lost."""
+"""The installer loses no file in unusual trees."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ CONTENT = st.sampled_from(
         b"\xff\xfe\x00binary",
     ]
 )
-# Only root may give files away.
+# Only root may change a file's owner.
 OWNERS = st.sampled_from([0, 1, 1000, 65534]) if os.geteuid() == 0 else st.just(os.geteuid())
 FILE = st.tuples(st.just("file"), CONTENT, st.sampled_from([0o755, 0o644, 0o4755, 0o500]), OWNERS)
 ENTRY = st.one_of(
@@ -82,7 +82,7 @@ def picture(root: Path) -> dict[str, Any]:
 
 @contextmanager
 def planted(tree: dict[str, Any]) -> Iterator[Path]:
-    """A directory with ``system``, the tree, and ``outside``, which is not ours to touch."""
+    """A directory with ``system``, the tree, and ``outside``, which must not change."""
     top = Path(tempfile.mkdtemp())
     try:
         (top / "outside").write_text("not ours")
@@ -125,7 +125,7 @@ def test_install_completes_or_touches_nothing(tree: dict[str, Any], typed: bool)
         after = picture(top)
         for name in ("outside", "outside-directory", "outside-directory/power_button"):
             assert after[name] == before[name]
-        # What is no file was neither replaced nor followed.
+        # Paths that are not files were neither replaced nor followed.
         for place, entry in tree.items():
             if entry[0] != "file":
                 name = f"system/etc/powerd/{place}"
@@ -211,5 +211,5 @@ def test_concurrent_writes_are_never_lost(
             now = picture(top)
             assert {name: now[name] for name in edited} == edited
             return
-        # It was no file that the plan is about.
+        # The plan does not concern this file.
         assert path.read_bytes() == mine

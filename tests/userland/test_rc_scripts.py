@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 STANDIN = Path(__file__).parents[2] / "sim/vmtsim/fakeguest/root/etc/rc.subr"
-# What pkgsrc's sysutils/open-vm-tools sets in files/vmtools.sh 1.4, before load_rc_config.
+# The settings of pkgsrc's sysutils/open-vm-tools, files/vmtools.sh 1.4, before load_rc_config.
 VMTOOLS = """\
 root={root}
 . {root}/etc/rc.subr
@@ -206,7 +206,7 @@ ORDER = {
 
 
 def test_vmtctl_runs_after_mounts_and_before_securelevel() -> None:
-    """/usr/pkg may be a file system of its own."""
+    """/usr/pkg may be a separate file system."""
     head = dict(
         line[2:].split(":", 1)
         for line in (USERLAND / "rc.d/vmtctl").read_text().splitlines()

@@ -40,7 +40,7 @@ def value(text: str, name: str = "powerd", path: str = "") -> str | None:
         ("powerd=\n: ${powerd=NO}", ""),
         ("powerd=NO\npowerd=YES", "YES"),
         ("hostname=$(cat /etc/myname)\npowerd=YES", "YES"),
-        # As etc/defaults/rc.conf sets rc_silent.
+        # The form in which etc/defaults/rc.conf sets rc_silent.
         ('x=$( [ "$(( $(sysctl -n a || echo 0) & 1 ))" != 0 ] && echo ")" )\npowerd=NO', "NO"),
         ("x=$(echo ')')\npowerd=NO", "NO"),
         ('x="$(echo ")" "$(date)")" powerd=NO', "NO"),

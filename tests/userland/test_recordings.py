@@ -111,7 +111,7 @@ def play(
         if "File exists" in found[2]:
             err = err.replace("Exec format error", "File exists")
         shared = set(nodes_of(out)) & set(nodes_of(found[1])) if found[1] else set()
-        # No node of the recording is missing, but for those that a newer driver renamed.
+        # No node of the recording is missing, except those that a newer driver renamed.
         if command == "sysctl machdep.vmt0" and out:
             assert len(shared) == len(nodes_of(out)), set(nodes_of(out)) - shared
         assert (found[0], masked(found[1], names=shared), found[2]) == (
@@ -164,7 +164,7 @@ def test_ps_prints_recorded_columns(guest: Any, vmtctl: Any) -> None:
     guest.set(processes=processes)
     path = Path(Tools(str(guest.root)).path("ps"))
     out = fakeguest.answer(path, tuple(row["command"].split()))[2]
-    # [system] has no arguments, and so no blank behind them.
+    # [system] has no arguments, and so no blank after them.
     assert out.replace("[system] \n", "[system]\n") == row["stdout"]
     assert vmtctl("status", "--json").json["powerd"]["pid"] == 112
 

@@ -24,7 +24,7 @@ CYCLE = ["drvctl -d vmt0", "drvctl -r -a cpufeaturebus cpu0"]
 
 
 def start(guest: Any, *words: str) -> subprocess.Popen[str]:
-    """vmtctl as a process of its own, for signals.
+    """Run vmtctl as a separate process, for signals.
 
     A command that reads its input runs until `communicate` ends that, or a signal ends it.
     """
@@ -126,7 +126,7 @@ def test_command_that_handles_signal_continues(guest: Any, tmp_path: Path) -> No
 
 
 def test_command_has_default_signal_handling(guest: Any) -> None:
-    # Python ignores PIPE and XFSZ, and a program that is started inherits what is ignored.
+    # Python ignores PIPE and XFSZ, and a started program inherits ignored signals.
     process = start(guest, "--", "awk", "/SigIgn/ { print $2 }", "/proc/self/status")
     out, errors = process.communicate(timeout=HANG)
     ignored = int(out, 16)

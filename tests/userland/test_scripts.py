@@ -37,7 +37,7 @@ def root(guest: Any, vmtctl: Control) -> Path:
 
 
 def event(root: Path, name: str, *arguments: str) -> int:
-    """Run a script as powerd does, but by dash, which knows POSIX alone."""
+    """Run a script as powerd does, but with dash, which implements POSIX only."""
     dash = require("dash")
     return subprocess.run(
         [dash, str(root / TYPED / name), *arguments], check=False, timeout=HANG
@@ -63,7 +63,7 @@ def test_shellcheck_passes(name: str) -> None:
 
 def test_shellcheck_passes_for_rc_script() -> None:
     tool = require("shellcheck")
-    # rc.subr gives variables and takes others; it is not here to be read.
+    # rc.subr sets some variables and reads others; it is not available here.
     done = subprocess.run(
         [tool, "-s", "sh", "-e", "SC1091,SC2034,SC2154", str(USERLAND / "rc.d/vmtctl")],
         capture_output=True,
@@ -135,7 +135,7 @@ def test_stale_pid_file_starts_no_second_dhcpcd(root: Path, content: str) -> Non
 def test_dhcpcd_restarted_by_standard_script_is_left_alone(root: Path) -> None:
     client(root, "dhcpcd.pid", 71)
     client(root, "dhcpcd-wm1.pid", 73)
-    # As rc.d/dhcpcd restart does: another process, another pid.
+    # As after rc.d/dhcpcd restart: another process, another pid.
     script(
         root / "etc/powerd/scripts/sleep_button",
         f"echo 72 > {root}/var/run/dhcpcd.pid; echo '72 dhcpcd' >> {root}/processes",
@@ -467,7 +467,7 @@ def test_without_acpi_hooks_replace_standard_scripts(
 def test_hooks_run_only_tools_of_table(root: Path) -> None:
     """With only these tools on the path, every event is handled."""
     calls, tr = root / "calls", shutil.which("tr")
-    # A line for each call, in one write: the words, separated by what is in none of them
+    # A line for each call, in one write: the words, with a separator that is in none of them
     note = f"""printf '%s\\n' "$(printf '%s\\037' ${{0##*/}} "$@" | {tr} '\\n' N)" >> {calls}\n"""
     for row in HOOK_TOOLS.values():
         path = root / row.path.lstrip("/")

@@ -1,4 +1,4 @@
-"""The settings that vmtctl gives back to a driver: those of the specs, and all of them."""
+"""The settings that vmtctl restores in a driver are all settings of the specs."""
 
 from __future__ import annotations
 

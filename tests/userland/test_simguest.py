@@ -263,7 +263,7 @@ def test_clock_follow_host_setting_is_kept(sim_guest: SimGuest, on: Any) -> None
     def decides() -> bool:
         return bool(vmtctl("status", "--json").json["clock"]["follow_host"])
 
-    # As an administrator writes it, and as vmtctl does.
+    # In the form of an administrator, and in that of vmtctl.
     for words in ((), ("clock", "--follow-host", "on", "--persist")):
         if words:
             assert vmtctl("clock", "--follow-host", "off", "--persist").status == 0
@@ -447,7 +447,7 @@ def test_run_detaches_for_command_and_reattaches(
 
 
 def test_run_keeps_settings_of_driver(sim_guest: SimGuest, on: Any) -> None:
-    """A driver that attaches begins with its defaults: run gives back what an administrator set."""
+    """A driver attaches with its defaults: run restores the administrator's settings."""
     settings = {
         "clock_sync.period": "300", "clock_sync.follow_host": "1", "backup.freeze": "/",
         "backup.scripts": "30", "backup.require_scripts": "1", "info.memory_period": "7",
@@ -468,7 +468,7 @@ def test_run_keeps_settings_of_driver(sim_guest: SimGuest, on: Any) -> None:
 
 
 def test_attach_sets_every_setting_of_sysctl_conf(sim_guest: SimGuest, on: Any) -> None:
-    """What rc.d/sysctl could not set before the module was there."""
+    """Settings that rc.d/sysctl could not apply before the module was loaded."""
     vmtctl = on(sim_guest)
     (sim_guest.root / "etc/sysctl.conf").write_text(
         "machdep.vmt0.backup.freeze?=/\n#machdep.vmt0.backup.scripts=9\n"
@@ -533,7 +533,7 @@ def test_pkgsrc_service_uses_vmtctl(sim_guest: SimGuest, on: Any) -> None:
     stopped = sim_guest.tool("usr/sbin/service", "vmtools", "onestop")
     assert stopped.returncode == 0, stopped.stderr
     assert attached(sim_guest)
-    # vmt0 came back only when vmtoolsd had gone: attach refuses beside it.
+    # vmt0 attached only after vmtoolsd had ended: attach refuses while it runs.
     commands = sim_guest.commands("drvctl -d", "drvctl -r")
     assert commands == ["drvctl -d vmt0", "drvctl -r -a cpufeaturebus cpu0"]
     assert vmtctl("service", "uninstall").status == 0

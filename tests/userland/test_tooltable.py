@@ -1,4 +1,4 @@
-"""The table of NetBSD's tools, compared with NetBSD's set lists, the recordings and our stubs."""
+"""The table of NetBSD's tools, compared with NetBSD's set lists, the recordings and the stubs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TRANSCRIPTS = json.loads((RECORDINGS / "transcripts.json").read_text())
 
 
 def sets() -> dict[str, list[str]]:
-    """NetBSD's set lists: path -> the words behind it."""
+    """NetBSD's set lists: path -> the words after it."""
     lines = (RECORDINGS / "sets.txt").read_text().splitlines()
     return {path.removeprefix("."): words for path, *words in map(str.split, lines)}
 
@@ -37,7 +37,7 @@ def test_row_has_recording_or_source(row: Tool) -> None:
     )
     assert row.evidence in {"recording", "source"}
     assert row.evidence != "recording" or recorded
-    # A file of NetBSD's tree, whatever else is known.
+    # Every row needs a file of NetBSD's tree.
     assert row.source.split()[0].startswith(("bin/", "sbin/", "usr.bin/", "usr.sbin/", "external/"))
 
 

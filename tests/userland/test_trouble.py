@@ -133,7 +133,7 @@ def test_non_module_is_refused_with_reason(
     assert guest.calls() == []
 
 
-# -- files of our own --------------------------------------------------------------------------
+# -- vmtctl's own files ------------------------------------------------------------------------
 
 
 def test_damaged_record_counts_as_absent(vmtctl: Control, guest: Any) -> None:

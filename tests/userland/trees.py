@@ -118,7 +118,7 @@ def temporary(name: str) -> bool:
 
 
 def picture(root: Path) -> dict[str, Any]:
-    """Everything below ``root`` but temporary files: what, and for files mode and bytes."""
+    """Everything below ``root`` except temporary files: the kind, and for files mode and bytes."""
     seen: dict[str, Any] = {}
     for path in sorted(root.rglob("*")):
         name = str(path.relative_to(root))
@@ -135,7 +135,7 @@ def picture(root: Path) -> dict[str, Any]:
 def lost(root: Path, files: dict[str, tuple[bytes, int]], message: str) -> list[str]:
     """Which of ``files`` (path below root: bytes, mode) is neither in its place nor in the message.
 
-    A file counts as in its place, too, when it has our block in it and nothing else changed.
+    A file counts as in its place, too, when vmtctl's block is its only change.
     """
     gone = []
     for name, (data, mode) in files.items():

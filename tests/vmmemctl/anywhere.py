@@ -68,7 +68,7 @@ def play(module: Path, point: int | None, *, balloon: str, seed: int = 1) -> int
 def panic(module: Path, point: int, *, balloon: str, seed: int = 1) -> None:
     """Panic at the ``point``-th call or trap of the worker: the host has nothing afterwards.
 
-    The worker may go on on another processor, and ask for what START has taken away.
+    The worker may continue on another processor, and use a capability that START has withdrawn.
     """
     guest = Machine(module, balloon=balloon, seed=seed)
     Points(

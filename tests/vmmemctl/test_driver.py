@@ -44,7 +44,7 @@ def answered(machine: Machine, answer: Callable[[int], int | None]) -> list[int]
 
 
 def console(machine: Machine) -> list[str]:
-    """What the driver has logged, to the console or to syslogd."""
+    """The driver's log, on the console and to syslogd."""
     return [
         str(event["text"])
         for event in machine.simulation.trace.events
@@ -175,14 +175,14 @@ FLOOR = 64 * MEGABYTE
 
 
 def left(guest: Machine) -> int:
-    """How many pages the rest of the guest can have, as the driver counts them."""
+    """The number of pages that the rest of the guest can have, as the driver counts them."""
     pages = guest.kernel.subject(Pages)
     return pages.available + pages.files // 2
 
 
 @pytest.mark.parametrize("balloon", ["basic", "batched"])
 def test_guest_that_needs_memory_gets_pages_back(machine: Make, balloon: str) -> None:
-    """Down to the floor, whatever the host asks for; they go back when there is room again."""
+    """The balloon never takes memory below the floor; pages return when there is memory again."""
     guest = machine(balloon=balloon)
     guest.balloon.target = 20_000
     guest.run(30)
@@ -241,7 +241,7 @@ def test_pages_of_files_are_lent(machine: Make) -> None:
 
 
 def test_protected_pages_of_files_are_a_shortage(machine: Make) -> None:
-    """The pagedaemon keeps what vm.filemin says: the driver says that memory is short."""
+    """The pagedaemon keeps the pages of vm.filemin: the driver reports that memory is short."""
     guest = machine()
     assert not guest.do("sysctl", {"machdep.vmmemctl0.floor": 1})
     memory = Pressure(free=1 << 18, files=20 << 20, seconds=300)
@@ -298,7 +298,7 @@ def test_panic_returns_all_pages(machine: Make, balloon: str) -> None:
 
 
 def test_reading_target_and_size_is_race_free(modules: dict[str, Path]) -> None:
-    """On i386 a quad is two loads; the worker writes it meanwhile."""
+    """On i386 a quad is two loads; the worker writes it between them."""
     guest = Machine(modules["i386"], races=True)
     for target in (500, 100, 3000, 0):
         guest.balloon.target = target

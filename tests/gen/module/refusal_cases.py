@@ -81,7 +81,7 @@ def _info_elsewhere(editor: Any) -> None:
     editor.relocation(".relalink_set_modules", anything, symbol=editor.symbol_index(UNDEFINED))
 
 
-# (rule, machine, what to change, the errno, the kernel's words)
+# (rule, machine, the change, the errno, the kernel's message)
 CASES: list[tuple[str, str, Callable[[Any], object], str, str]] = [
     ("elf-short", "amd64", _truncate, "EINVAL", "read failed 22"),
     ("elf-short", "amd64", _cut_section_table, "EINVAL", "read failed 22"),
@@ -131,7 +131,7 @@ CASES: list[tuple[str, str, Callable[[Any], object], str, str]] = [
      "bad binding 0x5 for symbol @"),
 ]  # fmt: skip
 
-# What the kernel does not look at, and would crash from.
+# Errors that the kernel does not check, and that would crash it.
 CORRUPTIONS: list[tuple[str, str, Callable[[Any], object]]] = [
     ("section-align", "amd64", lambda e: e.section(".rodata", align=0)),
     ("relocation-outside", "amd64", lambda e: e.relocation(".rela.text", anything, offset=1 << 40)),
@@ -141,7 +141,7 @@ CORRUPTIONS: list[tuple[str, str, Callable[[Any], object]]] = [
     ("module-info-local", "amd64", _info_elsewhere),
 ]
 
-# What the loader takes and the linter does not.
+# Modules that the loader accepts and the linter does not.
 HARMFUL: list[tuple[str, str, Callable[[Any], object]]] = [
     ("section-align", "amd64", lambda e: e.section(".data", align=0x4000)),
     ("section-kind", "amd64", lambda e: e.section(".text", type=8)),

@@ -94,7 +94,7 @@ def test_changed_header_triggers_rebuild(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["part.c", "deep/part.h", "../src/part.c"])
 def test_changed_or_removed_include_triggers_rebuild(tmp_path: Path, name: str) -> None:
-    """NetBSD's modules include an ioconf.c, which is no source of its own."""
+    """NetBSD's modules include an ioconf.c, which is not compiled separately."""
     source = tmp_path / "src"
     (source / "deep").mkdir(parents=True)
     (source / "Makefile").write_text("KMOD=\tm\nSRCS=\tm.c\n.include <bsd.kmodule.mk>\n")
@@ -440,7 +440,7 @@ low_modcmd(modcmd_t cmd, void *arg)
     "makefile", ["KMOD=\tlow\nSRCS=\tmain.c low.S\n.include <bsd.kmodule.mk>\n", None]
 )
 def test_assembly_is_preprocessed_and_assembled(tmp_path: Path, makefile: str | None) -> None:
-    """The file was once left out without a word, and the module could not load."""
+    """Every file is compiled: an omitted one would give a module that cannot be loaded."""
     source = tmp_path / "low"
     source.mkdir()
     if makefile is not None:

@@ -103,7 +103,7 @@ def test_wrong_layout_is_detected(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize("machine", MACHINES)
 def test_each_group_of_our_headers_answers_alone(machine: str) -> None:
-    """``kpi check`` asks all of them in one file, where a header could lean on another."""
+    """Each header compiles alone, unlike in the one file of ``kpi check``."""
     tool, headers = toolchain("zig", TARGETS.machine(machine), TARGETS), own_headers(machine)
     version = TARGETS.releases["11.0"].version
     command = [*tool.compile, "-U__NetBSD_Version__", f"-D__NetBSD_Version__={version}"]
@@ -124,7 +124,7 @@ def _headers() -> list[str]:
 
 @pytest.mark.parametrize("machine", MACHINES)
 def test_every_header_compiles_alone(tmp_path: Path, machine: str) -> None:
-    """One file per header, so that none counts on what another included before it."""
+    """One file per header, so that none depends on another's includes."""
     for number, header in enumerate(_headers()):
         guard = "#ifdef __aarch64__\n#else\n" if header.startswith("x86/") else ""
         end = "#endif\n" if guard else ""

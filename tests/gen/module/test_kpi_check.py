@@ -1,4 +1,4 @@
-"""vmtgen kpi check: the differences it finds between our headers and a tree's, and its report."""
+"""vmtgen kpi check reports differences between the project's headers and a tree's."""
 
 from __future__ import annotations
 
@@ -220,7 +220,7 @@ def test_impossible_comparison_is_reported_with_remedy(
 def test_driver_is_identical_with_real_tree(
     machine: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Every function, and all of what the loader takes."""
+    """Every function is compared, and everything that the loader loads."""
     given = os.environ.get("NETBSD_SYS")
     if not given:
         pytest.skip("NETBSD_SYS=/usr/src/sys is not set")

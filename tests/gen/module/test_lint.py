@@ -63,7 +63,7 @@ def test_red_zone_use_is_detected(build: Any, pointer: str, level: str) -> None:
     assert "red-zone" not in rules(build(text, extra_flags=(pointer, level)).path)
 
 
-# What is written where the stack pointer is, and whether that is below it.
+# Stores near the stack pointer, and whether they are below it.
 STACK_CODE = [
     ("amd64", "movl $1, -4(%rsp)", True),
     ("amd64", "movl $1, (%rsp,%rax,4); movl $1, 8(%rsp)", False),
@@ -244,7 +244,7 @@ def test_show_refers_to_linter_for_refused_module(
 
 
 def test_refused_relocation_is_reported_once(edit: Callable[..., Any]) -> None:
-    """Its field is not relocated, which is no second finding."""
+    """A field that is not relocated is not a second finding."""
     editor = edit("amd64")
     editor.relocation(".rela.text", lambda r: r["type"] == 4, type=9)
     found = [f.rule for f in lint_file(editor.write()) if f.severity == "error"]

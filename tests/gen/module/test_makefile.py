@@ -1,4 +1,4 @@
-"""A module's Makefile means what it means to make(1).
+"""vmtgen reads a module's Makefile as make(1) does.
 
 The forms in makefiles/ are those of intel/haxm, 3dl-dev/vms, kusumi/netbsd_hammer2,
 smherwig/netbsd-sandbox and NetBSD's own sys/modules.
@@ -216,7 +216,7 @@ def test_driver_with_ioconf_needs_tree(make: str, tmp_path: Path) -> None:
 
 
 def tree(path: Path) -> Path:
-    """Return a small sys/ tree: our headers in NetBSD's places, and the files of test_ioconf."""
+    """Return a small sys/ tree: headers in NetBSD's places, and the files of test_ioconf."""
     kpi = directory("kpi")
     (path / "sys").mkdir(parents=True)
     for header in (kpi / "include/sys").glob("*.h"):

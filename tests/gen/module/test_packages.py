@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 RECORDING = Path(__file__).parent / "recordings/pkg_install.json"
 UPDATE = os.environ.get("UPDATE_GOLDEN", "") not in {"", "0"}
 TOOLS = ("pkg_add", "pkg_admin", "pkg_create", "pkg_delete", "pkg_info")
-# What the packages' scripts run, and the shell that runs them.
+# The programs that the packages' scripts run, and the shell for the scripts.
 SMALL = ("sh", "cp", "cmp", "chmod", "mkdir", "rm")
 VMTCTL, DRIVER = f"vmtctl-{__version__}", f"netbsd-vmt-{__version__}"
 NEXT = "99.0"
@@ -136,7 +136,7 @@ def _steady(text: str) -> str:
 
 
 def _play(root: EmptyRoot, made: Path) -> None:
-    """What an administrator does with the packages, from installation to deletion."""
+    """The administrator's use of the packages, from installation to deletion."""
     (root.path / "guest").mkdir()
     for path in made.iterdir():
         shutil.copy(path, root.path / "guest")
@@ -194,7 +194,7 @@ def _play(root: EmptyRoot, made: Path) -> None:
     assert script.exists()
     root.run("pkg_delete", "vmtctl", "python313")
     assert root.tree() == before
-    # What an administrator edited stays.
+    # A file that the administrator edited stays.
     root.run("pkg_add", f"./{VMTCTL}.tgz", packages=True)
     script.chmod(0o755)
     script.write_text("#!/bin/sh\n# mine\n")

@@ -1,4 +1,4 @@
-"""pkgsrc's packages, built by bmake with small stand-ins for pkgsrc's mk files.
+"""pkgsrc's packages, built by bmake with small stubs of pkgsrc's mk files.
 
 pkgsrc/ beside this file has the stand-ins; PKGSRC_TREE=/usr/pkgsrc asks that tree's own files for
 the variables, too.
@@ -31,7 +31,7 @@ PACKAGES = (*(driver_package(name) for name in modules.known()), "vmtctl")
 
 
 class Tree:
-    """A pkgsrc of our packages and the stand-ins."""
+    """A pkgsrc tree of the project's packages and the stubs."""
 
     def __init__(self, place: Path, made: Path, bmake: str) -> None:
         self.place = place
@@ -79,7 +79,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory, require_tool: Callable[[str],
 
 @pytest.fixture(scope="module")
 def installed(tree: Tree) -> dict[str, Path]:
-    """Where `make install` of each package put its files; PLIST lists just these."""
+    """The files that `make install` of each package installed; PLIST lists exactly these."""
     for name in PACKAGES:
         done = tree.run(name)
         assert done.returncode == 0, done.stdout + done.stderr
@@ -114,7 +114,7 @@ def test_no_file_names_another_prefix(installed: dict[str, Path]) -> None:
 
 
 def test_both_install_methods_give_same_files(installed: dict[str, Path], root: Path) -> None:
-    """Only how vmtctl's Python lies differs: an archive there, modules here."""
+    """The packages differ only in vmtctl's Python code: an archive there, modules here."""
     shared = common(root, [load(root / "specs" / name) for name in modules.known()]).files
     for name, folder in installed.items():
         there = {
@@ -199,7 +199,7 @@ def test_makefiles_work_with_real_pkgsrc(tree: Tree, tmp_path: Path) -> None:
         return done.stdout.strip()
 
     assert value("vmtctl", "REPLACE_FILES.python") == "vmtctl.in"
-    # Its value is asked of an installed Python.
+    # Its value comes from an installed Python.
     assert re.search(r"\bPYSITELIB=", value("vmtctl", "PLIST_SUBST"))
     assert "vmtctl" in value("vmtctl", "RCD_SCRIPTS")
     assert "VMT_MODULEDIR=stand/amd64/10.1/modules/vmt" in value("netbsd-vmt", "PLIST_SUBST")

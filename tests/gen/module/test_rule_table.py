@@ -30,7 +30,7 @@ KOBJ, MACHDEP, MODULE = "subr_kobj.c", "kobj_machdep.c", "kern_module.c"
 class Said:
     """A refusal: its place in the kernel, an example of the message, the errno of modload.
 
-    `rule` is the linter's rule; where there is none, `why` says what it depends on instead.
+    `rule` is the linter's rule; without a rule, `why` has the reason.
     """
 
     place: str
@@ -93,7 +93,7 @@ KERNEL: tuple[Said, ...] = (
          "module-requires"),
 )  # fmt: skip
 
-# What each kobj_machdep.c has a case for; the numbers are the psABIs'.
+# The cases of each kobj_machdep.c; the numbers are the psABIs'.
 ACCEPTED = {
     "amd64": "NONE 64 PC32 PLT32 32 32S GLOB_DAT JUMP_SLOT RELATIVE",
     "i386": "NONE 32 PC32 GLOB_DAT RELATIVE",
@@ -147,7 +147,7 @@ def _types(machine: str) -> dict[str, int]:
 def test_loader_accepts_exactly_relocations_of_machine(
     machine: str, edit: Callable[..., Any]
 ) -> None:
-    """Each type that the psABI knows, put into a module in place of one that is there."""
+    """Each type of the psABI, which replaces an existing relocation of a module."""
     numbers = _types(machine)
     taken = {numbers[name] for name in ACCEPTED[machine].split()} | ALSO_NONE[machine]
     assert taken == set(RELOCATIONS[Machine(machine)])

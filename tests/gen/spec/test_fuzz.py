@@ -32,7 +32,7 @@ def original(name: str) -> Node:
 
 
 def flow(node: Node, target: Node, odd: str) -> str:
-    """The document as flow YAML, with ``odd`` in the place of ``target``."""
+    """The document as flow YAML, with ``odd`` instead of ``target``."""
     if node is target:
         return odd
     if node.kind == "mapping":

@@ -42,7 +42,7 @@ def key() -> str:
 
 
 def edited() -> str:
-    """A line as the loader's gets() takes it: echoed, until a return."""
+    """Read a line as the loader's gets() does: with echo, until a return."""
     line = ""
     while True:
         character = key()

@@ -85,7 +85,7 @@ duration: 5
 
 @dataclass
 class Run:
-    """One run: exit status, what it printed, report."""
+    """One run: exit status, output, report."""
 
     status: int
     printed: str

@@ -371,7 +371,7 @@ def test_reporter_repeats_events_with_same_number(tmp_path: Path, require_tool: 
     assert "/dev/console" in text
     path, console = tmp_path / "reset_button", tmp_path / "console"
     path.write_text(text.replace(">/dev/console", f">>{console}"), encoding="utf-8")
-    # As powerd runs it: the device, then the event.
+    # The arguments are powerd's: the device, then the event.
     subprocess.run([require_tool("dash"), str(path), "vmt0", "pressed"], check=True)
     until(lambda: console.read_text().count("\n") == 2, "the second line")
     one, two = console.read_text().splitlines()

@@ -38,7 +38,7 @@ def careless(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def mailbox() -> Path:
-    """A small driver for tests of executors: its seeds cost a tenth of those of our driver."""
+    """A small driver for tests of executors: its seeds take a tenth of the time of vmt's."""
     return modkit.built("mailbox")
 
 

@@ -235,7 +235,7 @@ def test_address_without_scheduler_is_an_error(
     mailbox: Path, greeting: bytes | None, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    """No listener; a silent listener; another service."""
+    """An address without a listener, with a silent one, or with another service is refused."""
     pytest.importorskip("distributed")
     monkeypatch.setattr(clusters, "ANSWER", 1.0)
     with socket.create_server(("127.0.0.1", 0)) as server:

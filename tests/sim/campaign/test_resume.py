@@ -304,7 +304,7 @@ def test_sigterm_ends_campaign_like_ctrl_c(mailbox: Path, tmp_path: Path) -> Non
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
     ) as process:  # fmt: skip
         until(lambda: result.exists() and result.stat().st_size, "the first copy of the result")
-        # As timeout(1) and CI do it: the whole group gets the signal.
+        # As with timeout(1) and CI, the whole process group gets the signal.
         os.killpg(process.pid, signal.SIGTERM)
         out, err = process.communicate(timeout=HANG)
     assert process.returncode == 143, err

@@ -110,7 +110,7 @@ def test_clean_twin_has_no_races_with_and_without_preemption(name: str, seeds: i
 
 
 def test_kernel_read_without_the_lock_of_the_driver_is_a_race() -> None:
-    # A sysctl node's own variable, which a callout writes: sysctl_lookup() takes no lock of ours.
+    # A sysctl node's own variable, which a callout writes: sysctl_lookup() takes no such lock.
     module = modkit.built("classic")
     rules = {each.rule for seed in range(1, _WITHIN + 1)
              for each in play(module, seed, _RACES).findings}  # fmt: skip

@@ -135,7 +135,7 @@ def test_ctrl_c_ends_campaign_with_130(mailbox: Path, tmp_path: Path) -> None:
     result, page = tmp_path / "result.json", tmp_path / "page.html"
     command = [sys.executable, "-m", "vmtsim", "campaign", str(mailbox), "--seeds", "1:100000"]
     command += ["--jobs", "2", "--json", str(result), "--html", str(page)]
-    # A session of its own: like a terminal, the signal reaches all of its processes.
+    # A separate session: as from a terminal, the signal reaches all of its processes.
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     ) as process:
@@ -234,7 +234,7 @@ def test_killed_campaign_resumes_with_exact_sum(mailbox: Path, tmp_path: Path) -
         ]
         return [*base, *options]
 
-    # No more than four are under way, and so counted, at a time.
+    # At most four seeds run, and so count, at a time.
     first = words(result, "--seeds", "1:6")
     with forked.start("vmtsim", *first, before=killed_after_the_first_copy) as process:
         assert process.wait(HANG) == -signal.SIGKILL

@@ -44,7 +44,7 @@ _CALLED = (
 
 @dataclass(frozen=True)
 class Guest:
-    """What QEMU needs, and the module inside: linked for each of BASES."""
+    """The kernel image for QEMU, and the module in it, linked for each of BASES."""
 
     kernel: Path
     disk: Path
@@ -145,7 +145,7 @@ def free_port() -> int:
 
 @dataclass
 class Machine:
-    """A running QEMU; ``type`` types on the guest's serial line, ``log`` is what it printed."""
+    """A running QEMU; ``type`` types on the guest's serial line, ``log`` is its output."""
 
     process: subprocess.Popen[bytes]
     gdb: str
@@ -159,7 +159,7 @@ class Machine:
         return self.log.read_bytes().decode("ascii", "replace").replace("\r", "")
 
     def wait_for(self, pattern: str, timeout: float = HANG, after: int = 0) -> str:
-        """Return what the guest printed once ``pattern`` is in it, from character ``after`` on."""
+        """Return the guest's output from character ``after`` on, once it contains ``pattern``."""
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
             found = re.search(pattern, self.text()[after:])

@@ -46,7 +46,7 @@ def old_module(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_module(root / "kmod" / "vmt", release="10.1", out=out).path
 
 
-# The driver suspends a file system where a step inside the guest allows it, which is left out here.
+# A step inside the guest, omitted here, would let the driver suspend a file system.
 ALLOWED_INSIDE = {"check_quiesce_snapshot", "freeze"}
 
 

@@ -221,7 +221,7 @@ def test_module_at_another_address_is_found_again(start: Start) -> None:
         play.machine.wait_for("modunload: 0")
         play.says(f"was unloaded: it is gone from {BASES[0]:#x}")
         play.machine.type("load 1")
-        # By what modstat printed on the serial line.
+        # Found by the output of modstat on the serial line.
         play.says(f"text at {BASES[1]:#x}")
         play.ready(2)
     assert play.rules() == []
@@ -269,7 +269,7 @@ def test_guest_continues_when_session_ends(start: Start) -> None:
         play.until(lambda: play.session.done, "the end")
         play.machine.type("hello")
         play.machine.wait_for("hello: no such command")
-        # Without a host a trap is an ordinary instruction, and the guest does not stand at it.
+        # Without a host a trap is an ordinary instruction, and the guest does not stop there.
         play.machine.type("rpc info-get guestinfo.ip")
         play.machine.wait_for('rpc: 0 "[0-9]+ error [0-9]+"')
 
@@ -290,7 +290,7 @@ def test_read_of_another_port_is_executed(start: Start, guest: Guest) -> None:
     with start(cpus=2, program=program, text=None) as play:
         play.ready()
         play.machine.type("inl")
-        # What SeaBIOS left in the PCI bus's address register, and not the ones of before.
+        # The value that SeaBIOS left in the PCI bus's address register, not the earlier one.
         play.machine.wait_for("inl: 0x8[0-9a-f]{7}\n")
         play.until(lambda: play.session.server.served["foreign"] == 1, "one foreign stop")
         play.type("tclo ping")
@@ -388,7 +388,7 @@ def test_guest_in_mid_conversation_violates_nothing(
             thread.start()
             play.ready()
             if killed:
-                # As if by SIGKILL: the connection goes, the breakpoints stay.
+                # As after SIGKILL: the connection ends, the breakpoints stay.
                 play.session.server.client.connection.shutdown(socket.SHUT_RDWR)
             else:
                 play.type("power halt")

@@ -1,4 +1,4 @@
-"""How the server decodes registers of machines that QEMU does not run here, and rare stops."""
+"""The server decodes registers of machines that QEMU does not run here, and rare stops."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def test_aarch64_operation_word_gives_kind_of_call() -> None:
     bench.memory[address] = b"log hi"
     after = bench.call(MAGIC, 0x10000, 6, channel | 0x5659, address, cookie, high, operation=out)
     assert after[1] == 0x10000
-    # No string instruction: the pointer and the count stay.
+    # Not a string instruction: the pointer and the count stay.
     assert after[2] == 6
     assert after[4] == address
     ready = bench.call(MAGIC, 0, 3 << 16 | 30, channel | 0x5658, high, cookie, operation=low)

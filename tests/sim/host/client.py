@@ -172,7 +172,7 @@ class Guest:
     # The TCLO loop.
 
     def turn(self, channel: Channel, reply: bytes = b"") -> bytes | None:
-        """Take one turn of the loop; NULs behind a message of text are no part of it."""
+        """Take one turn of the loop; NULs after a text message are not part of it."""
         self.send(channel, reply)
         message = self.receive(channel)
         if message is None:

@@ -21,7 +21,7 @@ SWITCHES = {
 }
 
 
-# nicinfo.x, version 3: one card with one address, preferred; nothing else of what is optional.
+# nicinfo.x, version 3: one card with one preferred address, and no optional part.
 NIC_INFO = b"".join(
     (
         struct.pack(">III", 3, 1, 1),
@@ -53,7 +53,7 @@ class PythonGuest(Guest):
         self.run_of = ScenarioRun(scenario, self)
         self.until = scenario.duration
 
-    # What a stage offers.
+    # The interface of a stage.
 
     def now(self) -> int:
         return self.time

@@ -15,7 +15,7 @@ CODE = "\n".join(
 
 
 def rows(heading: str) -> dict[str, list[str]]:
-    """Return the cells behind the key of each row in the table under a heading."""
+    """Return the cells after the key of each row in the table under a heading."""
     section = PAGE.split(f"## {heading}\n")[1].split("\n## ")[0]
     table = [[cell.strip() for cell in line.split("|")[1:-1]] for line in section.splitlines()
              if line.startswith("| E")]  # fmt: skip

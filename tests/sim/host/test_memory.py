@@ -37,7 +37,7 @@ FIRST = statistic(6, 9, 0x0803, least(TOTAL), space=TOOLS)
 
 
 def test_open_vm_tools_encoding_is_decoded() -> None:
-    """A double of an exact value goes out as a float, of 0 as nothing: GuestInfoAppendRate."""
+    """An exact double is sent as a float, and 0 as nothing: GuestInfoAppendRate."""
     found = decode(
         head()
         + FIRST

@@ -20,7 +20,7 @@ HEAD = "summary: a test\nhost: {option_burst: [], power_on: false, broadcast_ip:
 # Scenarios of a whole driver: they need more than this Python guest implements.
 WHOLE = {"check_ip_address", "check_os_fullname", "check_quiesce_snapshot", "freeze",
          "ovt_verify_status", "stat_hosttime"}  # fmt: skip
-# These act on a kernel (its devices, its routes, its memory), which the Python guest has not.
+# These act on a kernel (its devices, its routes, its memory), which the Python guest does not have.
 OF_THE_KERNEL = {"alone", "memory-charts", "terraform-routes"}
 
 

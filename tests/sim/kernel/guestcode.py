@@ -112,14 +112,14 @@ class Code:
         return found
 
     def unload(self) -> list[str]:
-        """Unload the module, and return what it left behind."""
+        """Unload the module, and return the objects that it left."""
         error = self.kernel.run_process("modunload", self._modules.unload("tried"))
         assert error == 0, f"modunload: {error}"
         return self.violations()
 
 
 def line_of(source: str, text: str) -> int:
-    """The number of the only line with ``text`` in what ``compile_module`` makes of ``source``."""
+    """Return the number of the only line with ``text`` in ``source`` as compiled."""
     found = [n for n, line in enumerate(_whole(source).splitlines(), 1) if text in line]
     assert len(found) == 1, f"{text!r} is in lines {found}"
     return found[0]

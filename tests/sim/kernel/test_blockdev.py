@@ -420,7 +420,7 @@ def test_request_may_complete_later(code: Code) -> None:
 
 
 def test_raw_device_transfers_process_memory(code: Code) -> None:
-    """physio(9): in parts as large as minphys says, of whole blocks."""
+    """physio(9) transfers parts of whole blocks, as large as minphys allows."""
     code.call("attach")
     node = opened(code, block=False)
     assert run(code, nodes(code).write(node, b"r" * 2048)) == b"r" * 2048
@@ -435,7 +435,7 @@ def test_raw_device_transfers_process_memory(code: Code) -> None:
     assert run(code, nodes(code).read(node, 2048)) == b"\0" * 512
     put(code, "fail", 2)
     run(code, nodes(code).seek(node, 0, 0))
-    # dofileread: an errno that is no EINTR, whatever was moved.
+    # dofileread: an errno other than EINTR, also after a partial transfer.
     assert run(code, nodes(code).read(node, 2048)) == Errno.EIO
     assert run(code, nodes(code).close(node)) == 0
     code.call("detach")
@@ -492,7 +492,7 @@ def test_inconsistent_request_is_reported(load: Any, how: int, rule: str) -> Non
     node = opened(code, block=False)
     with pytest.raises(KernelPanic) as panic:
         run(code, nodes(code).read(node, 512))
-    # The buf of a physio is gone after its biodone.
+    # The buf of a physio is invalid after its biodone.
     assert panic.value.rule == (rule if how != 3 else "use-after-free")
 
 

@@ -1,4 +1,4 @@
-"""Rules of autoconf(9) and pmf(9), each broken by a driver with tables of its own."""
+"""Rules of autoconf(9) and pmf(9), each broken by a driver with its own tables."""
 
 from __future__ import annotations
 
@@ -337,7 +337,7 @@ def test_device_without_unit_gets_driver_name(
 
 
 def test_failed_fini_is_rolled_back(code: Code) -> None:
-    """An iterator keeps the unit: config_cfattach_detach says EBUSY, and a later try works."""
+    """An iterator keeps the unit: config_cfattach_detach returns EBUSY, and a later call works."""
     devices = code.kernel.subject(AllDevices)
     assert code.call("init") == 0
     devices.iterate()
@@ -486,7 +486,7 @@ def test_suspended_device_is_skipped_at_shutdown(code: Code) -> None:
 
 
 def test_shutdown_hook_holds_its_device(code: Code) -> None:
-    """shutdown_all() holds an iterator: what is detached meanwhile is only marked."""
+    """shutdown_all() holds an iterator: a device that is detached during it is only marked."""
     code.call("init")
     code.call("hook")
     autoconf, devices = code.kernel.subject(Autoconf), code.kernel.subject(AllDevices)

@@ -112,7 +112,7 @@ without_the_kernel_lock(void)
 }
 """
 COUNTER = "the event counter at counter in data of module tried"
-# function -> mark of the line, the message in front of function and line, that behind them
+# function -> mark of the line, the message before function and line, the message after them
 PANICS = {
     "options_of_no_dictionary": (
         "prop-object",

@@ -98,7 +98,7 @@ thaw(void)
 	return 1 + fstrans_setstate(root, FSTRANS_NORMAL);	/* fstrans-owner */
 }
 """
-# function -> what the message begins with (rule, kernel function), mark of the line, object
+# function -> start of the message (rule, kernel function), mark of the line, object
 PANICS = {
     "not_busy": ("vfs-unbusy: vfs_unbusy", "vfs-unbusy", ": / is not busy by thread not_busy"),
     "once_too_often": (

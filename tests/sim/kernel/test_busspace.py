@@ -1,4 +1,4 @@
-"""bus_space(9): registers in ports and in memory, what is mapped, and every misuse."""
+"""bus_space(9): registers in ports and in memory, mappings, and every misuse."""
 
 from __future__ import annotations
 

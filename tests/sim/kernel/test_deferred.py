@@ -295,7 +295,7 @@ def test_work_runs_in_order_and_is_waited_for(load: Callable[..., Code], machine
     assert code.call("prepare") == 0
     assert code.call("enqueue_all") == 3
     assert code.text("ran") == "abc"
-    # What has run may be enqueued again.
+    # Work that has run may be enqueued again.
     assert code.call("enqueue_all") == 6
     assert code.call("finish") == 6
     assert code.unload() == []

@@ -1,4 +1,4 @@
-"""sysmon_envsys(9): sensors, what envstat prints of them, limits, and every misuse."""
+"""sysmon_envsys(9): sensors, envstat's output, limits, and every misuse."""
 
 from __future__ import annotations
 

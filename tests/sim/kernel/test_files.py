@@ -1,4 +1,4 @@
-"""Files of cloned devices: what an open allocates, the calls of its fileops, and every misuse."""
+"""Files of cloned devices: the file of an open, the calls of its fileops, and every misuse."""
 
 from __future__ import annotations
 
@@ -209,7 +209,7 @@ def opened(code: Code, flags: int = FREAD | FWRITE) -> Any:
 
 
 def test_flags_go_by_fcntl_and_ioctl_and_are_taken_back_where_one_refuses(code: Code) -> None:
-    """sys_fcntl, F_SETFL: fo_fcntl, and fo_ioctl for what changes."""
+    """sys_fcntl, F_SETFL calls fo_fcntl, and fo_ioctl for changed flags."""
     files = code.kernel.subject(Files)
     node = opened(code)
     assert run(code, files.fcntl(node, FNONBLOCK)) == 0

@@ -190,7 +190,7 @@ def test_registers_behave_like_chip_registers(code: Code) -> None:
 def test_driver_is_offered_its_addresses_and_attaches_present_chips(code: Code) -> None:
     assert code.call("configure") == 0
     assert at_iic(code) == ["chip0", "chip1"], "0x18 by its address, and 0x48 by the wildcard"
-    # No reserved address, and none that has a device; the bus looks once for each of four rows.
+    # No reserved address, and none with a device; the bus searches once for each of four rows.
     first, later = 1 + 1 + (0x70 - 1), 0 + 1 + (0x70 - 2)
     assert code.number("asked") == first + 3 * later
     autoconf = code.kernel.subject(Autoconf)

@@ -188,7 +188,7 @@ def test_reader_writer_locks_are_ordered(load: Callable[..., Code]) -> None:
 def test_mutex_retaken_after_wait_is_ordered(
     load: Callable[..., Code],
 ) -> None:
-    """It waits for the first with the second held: a thread that takes them in turn deadlocks."""
+    """A wait for the first with the second held: a thread that takes them in order deadlocks."""
     (text,) = code(load, "waits_with_another")
     assert "lock-order" in text
 

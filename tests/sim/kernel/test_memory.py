@@ -237,6 +237,6 @@ def test_thread_waiting_for_memory_is_reported(load: Callable[..., Code]) -> Non
 def test_stack_size_matches_machine(
     load: Callable[..., Code], machine: str, fits: int, too_deep: int
 ) -> None:
-    """In KiB of frames, with what the kernel's own functions need."""
+    """The stack in KiB of frames, with the part for the kernel's own functions."""
     assert load(SOURCE, machine).call("deep", fits) == fits
     assert load(SOURCE, machine).panic("deep", too_deep).startswith("stack-overflow: ")

@@ -506,7 +506,7 @@ def test_thread_in_transaction_may_reenter(load: Callable[..., Code]) -> None:
 
 
 def test_suspended_file_system_returns_statistics(load: Callable[..., Code]) -> None:
-    """No vfs_statvfs begins a transaction."""
+    """A suspended file system answers, because no vfs_statvfs begins a transaction."""
     code = load(SOURCE)
     code.call("keep", 0)
     freezer = code.start("freeze", 100)

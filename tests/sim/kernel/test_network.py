@@ -317,7 +317,7 @@ def test_address_kept_after_read_section_is_invalid(
 
 
 def _remove_in_the_middle(code: Code) -> Lwp:
-    """Remove the second of four addresses while a slow reader stands on it."""
+    """Remove the second of four addresses while a slow reader uses it."""
     code.call("keep")
     kernel = code.kernel
     network = kernel.subject(Network)
@@ -519,7 +519,7 @@ def test_masks_and_truncated_text(load: Callable[..., Code]) -> None:
     assert code.call("len2mask", 0) == 0
     assert [code.call("there_and_back", n) for n in (0, 1, 64, 127, 128)] == [0, 1, 64, 127, 128]
     assert code.call("holes") == -1
-    assert code.call("too_wide") == 0xF009  # four bits of the byte behind the mask
+    assert code.call("too_wide") == 0xF009  # four bits of the byte after the mask
     # A byte that begins with a zero is not looked at further; one with a hole is no mask.
     assert [code.call("half_a_byte", byte) for byte in (0x7F, 1, 0xF0, 0xF1)] == [64, 64, 68, -1]
     assert code.call("print_last", 1) == len("1:1:1:1:1:1:1:0")

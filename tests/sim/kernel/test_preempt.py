@@ -80,7 +80,7 @@ def steps_at(load: Callable[..., Code], point: int) -> int:
 
 
 def test_each_point_is_one_instruction_further(load: Callable[..., Code]) -> None:
-    """What is stopped has come further, point by point, and the same way again."""
+    """With each point the stopped thread has run further; a replay stops it at the same places."""
     seen = [[steps_at(load, point) for point in range(1, 20)] for _ in range(2)]
     assert seen[0] == seen[1] == sorted(seen[0])
     assert seen[0][0] == 0

@@ -1,4 +1,4 @@
-"""The kernel's printf: what sys/kern/subr_prf.c does with odd formats."""
+"""The kernel's printf handles odd formats as sys/kern/subr_prf.c does."""
 
 from __future__ import annotations
 

@@ -264,11 +264,11 @@ def orders(load: Callable[..., Code], *names: str, seed: int) -> set[str]:
 
 
 def test_both_access_orders_occur_and_are_counted(load: Callable[..., Code]) -> None:
-    """A writer and a reader: one comes first, or the other; the same code gives the same names."""
+    """A writer and a reader, in either order; the same code gives the same names."""
     seen = [orders(load, "writes_a", "reads_a", seed=seed) for seed in range(1, 9)]
     both = set().union(*seen)
     assert all("@tried+" in order for order in both)
-    # Only ``make`` writes what the reader reads first.
+    # Only ``make`` writes the data that the reader reads first.
     (read_first,) = {order for order in both if order.endswith(":w")}
     reader, writer = read_first.split()
     written_first = f"{writer} {reader}"

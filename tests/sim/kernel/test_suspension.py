@@ -122,7 +122,7 @@ def test_suspending_thread_must_not_wait_for_memory(code: Code) -> None:
 
 
 def test_suspending_thread_must_not_log(code: Code) -> None:
-    """syslogd(8) reads what log(9) left, and sleeps when it writes it to /var/log."""
+    """syslogd(8) reads the message of log(9), and sleeps when it writes it to /var/log."""
     assert code.call("log_it") == 0
     line = line_of(SOURCE, "/* logs */")
     (text,) = code.violations()

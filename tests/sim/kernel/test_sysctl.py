@@ -1,4 +1,4 @@
-"""Creating sysctl nodes: what the kernel accepts, and its errors."""
+"""Creation of sysctl nodes: accepted arguments, and the kernel's errors."""
 
 from __future__ import annotations
 

@@ -180,7 +180,7 @@ def test_coarse_times_are_of_last_tick_or_step(load: Callable[..., Code]) -> Non
 
 
 def slewed(time: TimeKeeping, before: int) -> int:
-    """How far real time has gained on uptime since it was ``before`` ahead."""
+    """Return the gain of real time on uptime since it was ``before`` ahead."""
     return time.realtime() - time.uptime() - before
 
 
@@ -196,7 +196,7 @@ def test_slew_starts_and_ends_at_second_boundary(load: Callable[..., Code]) -> N
     kernel.run_for(SECOND // 2)
     assert time.owed == 1_500_000
     assert 120_000 < slewed(time, before) < 130_000
-    assert code.call("slew", 0) == 1500  # what it believes is still to come
+    assert code.call("slew", 0) == 1500  # the remaining part, as it assumes
     kernel.run_for(2 * SECOND)
     # A second of real time that gains is a little shorter than one of uptime.
     assert 499_000 < slewed(time, before) <= 500_000

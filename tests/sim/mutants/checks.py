@@ -131,14 +131,14 @@ def uptime_is_registered(module: Path) -> str:
     host = made.host
     host.power.request("reboot")
     made.kernel.run_for(2 * SECOND)
-    host.guestinfo.decoded[7] = 360_000_000  # what the host knew before the reboot
+    host.guestinfo.decoded[7] = 360_000_000  # the host's information from before the reboot
     host.lose_channel("all")
     made.kernel.run_for(30 * SECOND)
     return "" if host.power.guest_state == "running" else f"the guest is {host.power.guest_state}"
 
 
 def snapshot_is_written(module: Path) -> str:
-    """What was written before a quiesced snapshot began is on the disk when the host takes it."""
+    """Data written before a quiesced snapshot began is on the disk when the host takes it."""
     made = simulation(module, (5, "guest.write", "/"), (5.1, "host.backup", {"do": "start"}))
     invariants.watch(made)
     made.run()
@@ -146,7 +146,7 @@ def snapshot_is_written(module: Path) -> str:
 
 
 def suspended_is_written(module: Path) -> str:
-    """What is written until a file system is suspended is on its disk."""
+    """Data written before the suspension of a file system is on its disk."""
     writes = [(5.4 + number / 200, "guest.write", "/") for number in range(400)]
     freeze = {"machdep.vmt0.backup.freeze": "/"}
     made = simulation(
@@ -540,7 +540,7 @@ def unlucky_order(module: Path) -> str:
     return "" if any("VMware Tools driver" in line for line in lines) else "vmt0 did not attach"
 
 
-# Kernel calls of attach that may fail, with what they give then.
+# Kernel calls of attach that may fail, with their results.
 _FAILURES = {
     "sysmon_pswitch_register": int(Errno.ENOMEM),
     "pmf_device_register1": 0,

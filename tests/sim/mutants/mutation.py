@@ -40,7 +40,7 @@ class StaleMutantError(Exception):
 
 @dataclass(frozen=True)
 class Mutant:
-    """One small defect.  ``edits`` are (text, text in its place), all in ``file``."""
+    """One small defect.  ``edits`` are (text, replacement), all in ``file``."""
 
     module: str
     name: str

@@ -51,7 +51,7 @@ _HEAD = """
 
 @dataclass(frozen=True)
 class Case:
-    """``rules`` are what may be reported, ``within`` in how many seeds at most."""
+    """``rules`` are the allowed findings, ``within`` the maximum of seeds that find it."""
 
     name: str
     code: str

@@ -1,6 +1,6 @@
 """Defects that a seed plants into the clean twins, and how many of them are found.
 
-A plant drops a pair of calls that take and give up a lock or preemption, drops a barrier, stops a
+A plant drops a pair of calls that take and release a lock or preemption, drops a barrier, stops a
 callout instead of halting it, or swaps two mutexes.  The choice is random: the share
 that is found shows how well the detector works on defects that it was not written for.
 """
@@ -37,7 +37,7 @@ class Plant:
 
 
 def _clean(case: Case) -> str:
-    """Return the twin without its preprocessor lines, so that what is dropped is code."""
+    """Return the twin without its preprocessor lines, so that only code is dropped."""
     lines: list[str] = []
     keep = [True]
     for line in case.source(planted=False).splitlines():

@@ -26,10 +26,10 @@ HERE = Path(__file__).parent
 RECORDED = (HERE / "kernel-10.99.12-amd64.txt").read_text(encoding="ascii").splitlines()
 VERSION = 1_099_001_200
 SYS = os.environ.get("NETBSD_SYS")
-# Lines that only the headers of a NetBSD tree can ask: they look into struct lwp.
+# Lines that need the headers of a NetBSD tree: they read struct lwp.
 TREE_ONLY = {"kthread", "lwp"}
-# Where the simulated kernel differs, by the name of the line: what it says, and why.  A row whose
-# line agrees is an error: take it out.
+# Differences of the simulated kernel by the name of the line: its result, and the reason.  A row
+# whose line agrees is an error: remove it.
 DIFFERENT: Mapping[str, tuple[str, str]] = {}
 
 
@@ -38,7 +38,7 @@ def name_of(line: str) -> str:
 
 
 def answers(sys: Path | None, out: Path) -> list[str]:
-    """Return what the probe prints on the simulated kernel."""
+    """Return the probe's output on the simulated kernel."""
     flags = ("-DWHOLE_TREE",) if sys is not None else ()
     module = build_module(
         [HERE / "probe.c"], machine="amd64", release="10.99.12", out=out, sys=sys,

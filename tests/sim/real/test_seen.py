@@ -1,7 +1,7 @@
 """The recorded behaviour of a real kernel, compared line by line with the simulated one.
 
 ``seen.yaml`` holds errnos, console lines, a conversation, power events and panics.  Compared are
-values, texts and order; ``UNKNOWABLE`` names what the simulated kernel cannot know.  Rows of
+values, texts and order; ``UNKNOWABLE`` lists values that the simulated kernel cannot have.  Rows of
 NetBSD's own driver need the sys/ tree that it is built from.
 """
 
@@ -33,7 +33,7 @@ HERE = Path(__file__).parent
 SEEN: Mapping[str, Any] = YAML(typ="safe").load(HERE / "seen.yaml")
 SYS = os.environ.get("NETBSD_SYS", "")
 VERSION = 1_099_001_200
-# What the comparison leaves out, and how.
+# The values that the comparison omits, and how.
 UNKNOWABLE = {
     "times": "console lines are compared without stamps: how fast a call is, is the machine's",
     "addresses": "ADDRESS and NUMBER: where memory lies, and what is in it after it was freed",
@@ -42,7 +42,7 @@ UNKNOWABLE = {
     "wording of a panic": "a rule speaks of the module; the assertion that it stands for is a row",
     "powerd": "whether it has read an event before the next thing happens",
 }
-# `generic` of amd64 is what the recorded kernels were built with, but for one.
+# The recorded kernels had the options of `generic` of amd64, except one.
 OPTIONS = {
     "plain": configured("generic", "amd64"),
     "builtin": configured("generic", "amd64"),
