@@ -33,6 +33,7 @@ __KERNEL_RCSID(0, "$NetBSD$");
 #include <sys/lwp.h>
 #include <sys/pmf.h>
 #include <sys/proc.h>
+#include <sys/sched.h>
 #include <sys/stdarg.h>
 #include <sys/syslog.h>
 #include <sys/systm.h>
@@ -56,6 +57,8 @@ static bool	vmmemctl_begin(struct vmmemctl_softc *);
 static void	vmmemctl_inflate(struct vmmemctl_softc *, uint64_t);
 static void	vmmemctl_deflate(struct vmmemctl_softc *, uint64_t);
 static bool	vmmemctl_give(struct vmmemctl_softc *, struct pglist *, u_int);
+static u_int	vmmemctl_take(struct vmmemctl_softc *, struct pglist *,
+		    uint64_t);
 static uint32_t	vmmemctl_pass(struct vmmemctl_softc *, struct pglist *,
 		    struct pglist *, bool, u_int *);
 static int64_t	vmmemctl_spare(struct vmmemctl_softc *);
@@ -399,18 +402,12 @@ static void
 vmmemctl_deflate(struct vmmemctl_softc *sc, uint64_t number)
 {
 	struct pglist list, left;
-	struct vm_page *page;
 	uint32_t status;
 	u_int chunk, done;
 
 	while (number > 0 && !vmmemctl_is_dying(sc)) {
-		TAILQ_INIT(&list);
 		TAILQ_INIT(&left);
-		for (chunk = 0; chunk < MIN(number, VMMEMCTL_BATCH); chunk++) {
-			page = TAILQ_FIRST(&sc->sc_pages);
-			TAILQ_REMOVE(&sc->sc_pages, page, pageq.queue);
-			TAILQ_INSERT_TAIL(&list, page, pageq.queue);
-		}
+		chunk = vmmemctl_take(sc, &list, number);
 		status = vmmemctl_pass(sc, &list, &left, false, &done);
 		uvm_pglistfree(&left);
 		vmmemctl_count(sc, VMMEMCTL_COUNT_DEFLATED, done);
@@ -420,7 +417,24 @@ vmmemctl_deflate(struct vmmemctl_softc *sc, uint64_t number)
 			return;
 		}
 		number -= chunk;
+		preempt_point();
 	}
+}
+
+/* Move this many pages, at most a batch, from sc_pages to an empty list. */
+static u_int
+vmmemctl_take(struct vmmemctl_softc *sc, struct pglist *list, uint64_t number)
+{
+	struct vm_page *page;
+	u_int chunk;
+
+	TAILQ_INIT(list);
+	for (chunk = 0; chunk < MIN(number, VMMEMCTL_BATCH); chunk++) {
+		page = TAILQ_FIRST(&sc->sc_pages);
+		TAILQ_REMOVE(&sc->sc_pages, page, pageq.queue);
+		TAILQ_INSERT_TAIL(list, page, pageq.queue);
+	}
+	return chunk;
 }
 
 /*
@@ -526,11 +540,18 @@ vmmemctl_slow_down(struct vmmemctl_softc *sc)
 static void
 vmmemctl_release(struct vmmemctl_softc *sc)
 {
+	struct pglist list;
+	u_int chunk;
 
 	(void)vmmemctl_call(sc, VMMEMCTL_COMMAND_START, 0, 0, NULL);
 	sc->sc_started = false;
-	uvm_pglistfree(&sc->sc_pages);
-	vmmemctl_resize(sc, -(int64_t)sc->sc_size);
+	/* There can be millions: other threads run in between. */
+	while (sc->sc_size > 0) {
+		chunk = vmmemctl_take(sc, &list, sc->sc_size);
+		uvm_pglistfree(&list);
+		vmmemctl_resize(sc, -(int64_t)chunk);
+		preempt_point();
+	}
 }
 
 static void

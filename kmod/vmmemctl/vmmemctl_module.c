@@ -15,6 +15,7 @@
 __KERNEL_RCSID(0, "$NetBSD$");
 
 #include <sys/param.h>
+#include <sys/atomic.h>
 #include <sys/device.h>
 #include <sys/errno.h>
 #include <sys/module.h>
@@ -28,6 +29,7 @@ __KERNEL_RCSID(0, "$NetBSD$");
 #include "vmmemctl_x86.c"
 #include "vmmemctl.c"
 
+static bool	vmmemctl_unit_is_taken(void);
 static int	vmmemctl_match(device_t, cfdata_t, void *);
 
 /* Set by modload -b force=true: do not check CPUID. */
@@ -95,6 +97,32 @@ VMMEMCTL_MODCMD(modcmd_t cmd, void *arg)
 	}
 }
 
+/*
+ * Is the unit in use?  drvctl(8) leaves a detached device in cd_devs until
+ * autoconf(9) next collects such devices, which config_cfattach_detach() does
+ * unless something iterates over all devices.  config_init_component() of
+ * another module does, and config_attach() would panic there.
+ */
+static bool
+vmmemctl_unit_is_taken(void)
+{
+	static struct cfattach collect_ca = {
+		.ca_name = ___STRING(VMMEMCTL_ATTACHMENT) "_flush",
+		.ca_devsize = 1,
+		.ca_flags = DVF_PRIV_ALLOC
+	};
+	const struct cfdriver *cd = &___CONCAT(VMMEMCTL_DRIVER, _cd);
+	device_t *devices;
+
+	if (config_cfattach_attach(cd->cd_name, &collect_ca) == 0)
+		(void)config_cfattach_detach(cd->cd_name, &collect_ca);
+	if (cd->cd_ndevs <= VMMEMCTL_UNIT)
+		return false;
+	/* The array is freed with the last device, at any time. */
+	devices = atomic_load_relaxed(&cd->cd_devs);
+	return devices != NULL && devices[VMMEMCTL_UNIT] != NULL;
+}
+
 static int
 vmmemctl_match(device_t parent, cfdata_t cf, void *aux)
 {
@@ -103,5 +131,7 @@ vmmemctl_match(device_t parent, cfdata_t cf, void *aux)
 		return 0;
 	if (!vmmemctl_machine_is_vmware() && !vmmemctl_force)
 		return 0;
-	return vmmemctl_probe() ? VMMEMCTL_PRIORITY : 0;
+	if (vmmemctl_unit_is_taken() || !vmmemctl_probe())
+		return 0;
+	return VMMEMCTL_PRIORITY;
 }

@@ -89,7 +89,7 @@ struct vmmemctl_softc {
 	const char	*sc_state;		/* (l) a constant text */
 
 	struct pglist	sc_pages;		/* (w) the host has them */
-	uint64_t	*sc_batch;		/* (i) NULL: one by one */
+	uint64_t	*sc_batch;		/* (i) entries of a batch */
 	paddr_t		sc_batch_at;		/* (i) */
 	uint32_t	sc_can;			/* (w) capabilities */
 	u_int		sc_rate;		/* (w) pages a poll */

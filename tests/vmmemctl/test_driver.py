@@ -273,6 +273,55 @@ def test_page_not_returned_by_host_is_kept(machine: Make) -> None:
     guest.leave()
 
 
+@pytest.mark.parametrize("cause", ["reset", "target"])
+def test_other_threads_run_between_batches_of_freed_pages(machine: Make, cause: str) -> None:
+    """A guest can have millions of pages to free, and its worker runs before any process."""
+    guest = machine()
+    guest.balloon.target = 5000
+    guest.run(20)
+    freed: list[int] = [0]
+    pages = guest.kernel.subject(Pages)
+    was_freed = pages.on_free
+
+    def free(number: int) -> None:
+        freed[-1] += 1
+        was_freed(number)
+
+    def stand_in(model: Callable[..., Any]) -> Callable[..., Any]:
+        def called() -> Any:
+            freed.append(0)
+            return model()
+
+        return called
+
+    pages.on_free = free
+    guest.kernel.dispatch.wrap("preempt_point", stand_in)
+    guest.balloon.target = 0
+    if cause == "reset":
+        guest.balloon.reset()
+    guest.run(2)
+    assert sum(freed) == 5000
+    assert max(freed) <= 512
+    guest.leave()
+
+
+@pytest.mark.parametrize("first", ["vmt", "vmmemctl"])
+def test_load_of_other_driver_after_detach(modules: dict[str, Path], vmt: Path, first: str) -> None:
+    """Autoconf frees a detached device late; to attach it again before that is a panic."""
+    paths = {"vmt": vmt, "vmmemctl": modules["amd64"]}
+    guest = Machine(paths.pop(first))
+    guest.balloon.target = 300
+    guest.run(5)
+    assert guest.do("detach", f"{first}0") == 0
+    (second,) = paths.values()
+    assert guest.do("load", str(second)) == 0
+    assert guest.do("rescan", "cpu0") == 0
+    guest.run(20)
+    assert guest.balloon.size == 300
+    assert guest.do("unload", "vmt") == 0
+    guest.leave()
+
+
 @pytest.mark.parametrize("balloon", ["basic", "batched"])
 def test_shutdown_returns_all_pages(machine: Make, balloon: str) -> None:
     guest = machine(balloon=balloon)

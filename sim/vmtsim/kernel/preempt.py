@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from vmtsim.kernel.api import Subject, kernel_function
+from vmtsim.kernel.api import Preempt, Subject, kernel_function
 from vmtsim.kernel.choice import blocks_softints
 from vmtsim.kernel.objects import Objects
 from vmtsim.kernel.softint import SERIAL, SoftInterrupts
@@ -18,6 +18,7 @@ from vmtsim.kernel.softint import SERIAL, SoftInterrupts
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from vmtsim.kernel.api import Model
     from vmtsim.kernel.facts import Place
     from vmtsim.kernel.kernel import Kernel
     from vmtsim.kernel.lwp import Lwp
@@ -129,6 +130,11 @@ class Preemption(Subject):
     @kernel_function("bool kpreempt_disabled(void)")
     def kpreempt_disabled(self) -> bool:
         return self.disabled()
+
+    @kernel_function("void preempt_point(void)")
+    def preempt_point(self) -> Model:
+        self.kernel.rules.may_sleep("preempt_point")
+        yield Preempt()
 
     # On aarch64 splraise() and spllower() are inline, and splx() is not (arch/arm/pic).
     @kernel_function("int splraise(int level)", machines=("amd64", "i386"))
