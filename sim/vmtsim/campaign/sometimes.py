@@ -11,6 +11,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from vmtsim.campaign.plan import ALL_FAULTS
+from vmtsim.kernel.evcnt import EventCounters
 from vmtsim.kernel.sysctltree import SysctlTree
 
 if TYPE_CHECKING:
@@ -148,8 +149,8 @@ def _of(subject: Subject) -> Mapping[str, tuple[str, Callable[[Event], bool]]]:
 def expected(subject: Subject, counters: Iterable[str]) -> tuple[str, ...]:
     """Return the names of all properties for a driver with these counters.
 
-    A driver's counters, below machdep in sysctl, show the faults that it detects, not its messages.
-    A driver that makes no allocation that may fail gets no fault of the kernel.
+    A driver's counters, below machdep in sysctl or in evcnt(9), show the faults that it detects, not
+    its messages.  A driver that makes no allocation that may fail gets no fault of the kernel.
     """
     faults = sorted(ALL_FAULTS) if subject.vmware else []
     return (
@@ -160,7 +161,11 @@ def expected(subject: Subject, counters: Iterable[str]) -> tuple[str, ...]:
 
 
 class Watch:
-    """Counts the properties of one run.  ``counters`` are the driver's own, by sysctl name."""
+    """Counts the properties of one run.
+
+    ``counters`` are the driver's own, by the name in sysctl, or in evcnt(9) if no node has the
+    count as its data.
+    """
 
     def __init__(self, kernel: Kernel, trace: Trace, subject: Subject) -> None:
         self.reached: Counter[str] = Counter()
@@ -186,13 +191,21 @@ class Watch:
 
     def _look(self, _event: Event) -> None:
         memory = self._kernel.memory
+        read = set()
         for node in self._kernel.subject(SysctlTree).leaves("machdep"):
             if node.kind == _QUAD and node.data and not node.function:
                 name = self._names.get(node)
                 if name is None:
                     name = self._names[node] = node.path.split(".", 2)[-1]
+                read.add(node.data)
                 value = int.from_bytes(memory.read(node.data, 8), "little", signed=True)
-                self.counters[name] = max(value, self.counters.get(name, 0))
+                self._note(name, value)
+        for address, name, value in self._kernel.subject(EventCounters).counts():
+            if address not in read:
+                self._note(name, value)
+
+    def _note(self, name: str, value: int) -> None:
+        self.counters[name] = max(value, self.counters.get(name, 0))
 
     def finish(self) -> None:
         """Take the driver's counters into account."""

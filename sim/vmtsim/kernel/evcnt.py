@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, ClassVar
 
 from vmtgen.common.dataclass import dataclass
@@ -129,6 +130,17 @@ class EventCounters(Subject):
             )
             for event in self.attached
         ]
+
+    def counts(self) -> Iterator[tuple[int, str, int]]:
+        """Yield the address, name and count of all counters; not those whose memory is freed."""
+        memory = self.kernel.memory
+        for event in self.attached:
+            with suppress(CpuFault):
+                yield (
+                    event,
+                    memory.string(memory.pointer(event + self.layout.name)),
+                    memory.u64(event),
+                )
 
     # -- functions ---------------------------------------------------------------------------
 
