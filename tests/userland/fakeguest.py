@@ -57,6 +57,7 @@ OUR_NODES = _of_two_nodes(_recorded_nodes("no built-in vmt")) | {
     "machdep.vmt0.stats.polls": "421",
     "machdep.vmt0.net.dns": "",
 }
+BALLOON = "vmmemctl0"
 STOCK_NODES = _recorded_nodes("built-in vmt")
 
 
@@ -77,6 +78,8 @@ def fresh_state() -> dict[str, Any]:
         "half_freed": False,  # drvctl -d leaves the unit allocated until the next rescan
         "panic": None,
         "vmware": True,
+        "balloon": False,  # vmmemctl.kmod is loaded
+        "balloon_offered": True,  # by the host
         "siblings": ["coretemp0"],
         "kernel": {
             "kern.ostype": "NetBSD",
@@ -281,8 +284,10 @@ def _log(state: dict[str, Any], text: str) -> None:
 
 def _probe(state: dict[str, Any]) -> None:
     """Rescan cpu0: the driver with the highest match priority attaches."""
-    if state.get("balloon") and state["vmware"] and "vmmemctl0" not in state["siblings"]:
-        state["siblings"].append("vmmemctl0")
+    if state["balloon"] and state["vmware"] and state["balloon_offered"]:
+        state["siblings"] = [*(each for each in state["siblings"] if each != BALLOON), BALLOON]
+        for name, value in {"target": 0, "size": 0, "floor": 64, "state": "idle"}.items():
+            state["kernel"].setdefault(f"machdep.{BALLOON}.{name}", str(value))
     if state["attached"] or not state["vmware"]:
         return
     if state["module"]:
@@ -294,8 +299,17 @@ def _probe(state: dict[str, Any]) -> None:
         _log(state, "vmt0 at cpu0")
 
 
+def _no_balloon(state: dict[str, Any]) -> None:
+    state["siblings"] = [each for each in state["siblings"] if each != BALLOON]
+    for name in [name for name in state["kernel"] if name.startswith(f"machdep.{BALLOON}.")]:
+        del state["kernel"][name]
+
+
 def _drvctl(state: dict[str, Any], arguments: list[str]) -> int:
     match arguments:
+        case ["-d", "vmmemctl0"] if BALLOON in state["siblings"]:
+            _no_balloon(state)
+            return 0
         case ["-d", device]:
             if device != "vmt0" or not state["attached"]:
                 return _complain("drvctl: DRVDETACHDEV: Device not configured")
@@ -341,6 +355,12 @@ def _modload(state: dict[str, Any], arguments: list[str]) -> int:
     data = Path(name).read_bytes()
     if b"BAD RELOCATION" in data:
         return no("Exec format error", "kobj_load: linker error: symbol 'x' not found")
+    if b"vmmemctl" in data:
+        if state["balloon"]:
+            return no("File exists", "module with name `vmmemctl' already loaded")
+        state["balloon"] = True
+        _probe(state)
+        return 0
     if state["module"] or (state["builtin"] and not state["builtin_disabled"]):
         return no("File exists", "module with name `vmt' already loaded")
     if state["half_freed"]:
@@ -352,6 +372,12 @@ def _modload(state: dict[str, Any], arguments: list[str]) -> int:
 
 
 def _modunload(state: dict[str, Any], arguments: list[str]) -> int:
+    if arguments[-1] == "vmmemctl":
+        if not state["balloon"]:
+            return _complain("modunload: vmmemctl: No such file or directory")
+        state["balloon"] = False
+        _no_balloon(state)
+        return 0
     if state["module"]:
         if state["attached"] == "ours":
             state["attached"] = None
@@ -375,7 +401,7 @@ def _modstat(state: dict[str, Any], arguments: list[str]) -> int:
         rows.append(("builtin", -1, "-", "sysmon_power,sysmon_taskq"))
     # sbin/modstat/main.c 1.23: a blank ends the header.
     print(f"{'NAME':<16} {'CLASS':<8} {'SOURCE':<8} FLAG {'REFS':>5} {'SIZE':>7} REQUIRES ")
-    if state.get("balloon") and arguments in ([], ["vmmemctl"]):
+    if state["balloon"] and arguments in ([], ["vmmemctl"]):
         print(f"{'vmmemctl':<16} {'driver':<8} {'filesys':<8} {'-':<4} {0:>5} {'8411':>7} - ")
     for source, references, size, needs in rows:
         if not arguments or arguments[-1] == "vmt":
@@ -474,6 +500,8 @@ def _write(state: dict[str, Any], tree: dict[str, str], name: str, value: str) -
         state["number"] += 1
         old = str(state["number"])
         state["requests"][old] = _host(state, value)
+    elif name in state["kernel"]:
+        state["kernel"][name] = value
     elif leaf.endswith("period") and not 0 <= int(value) <= 2147483:
         return _complain(f"sysctl: {name}: Invalid argument")
     elif leaf.endswith("now"):

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from fakeguest import SHEBANG, USERLAND
+from fakeguest import SHEBANG, USERLAND, module_file
 from vmtctl import checks, cli, grammar
 from vmtctl.commands import COMMANDS
 
@@ -160,7 +160,9 @@ def _balloon(
     """Load the module of the balloon, with a target of 5000 pages."""
 
     def load(guest: Any) -> None:
-        _file(_BALLOON, "")(guest)
+        target = guest.root / _BALLOON
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(module_file(name="vmmemctl"))
         known = guest.get()["siblings"]
         guest.set(balloon=True, siblings=[*known, *(["vmmemctl0"] if attached else [])])
         nodes = {"target": "5000", "size": str(size), "floor": "64", "state": state}

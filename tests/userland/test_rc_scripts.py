@@ -182,6 +182,25 @@ def test_service_commands_are_vmtctl_commands(rc: Rc, word: str, said: str) -> N
     assert rc.log == [said]
 
 
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [("start", ["load", "load vmmemctl"]), ("stop", ["unload vmmemctl", "unload"])],
+)
+def test_service_handles_the_balloon_where_requested(rc: Rc, word: str, said: list[str]) -> None:
+    rc.write("etc/rc.conf.d/vmtctl", "vmtctl_balloon=YES\n")
+    _vmtctl_script(rc)
+    assert rc.run("vmtctl", word).returncode == 0
+    assert rc.log == said
+
+
+def test_failed_balloon_is_the_status_of_start(rc: Rc) -> None:
+    rc.write("etc/rc.conf.d/vmtctl", "vmtctl_balloon=YES\n")
+    rc.program("usr/pkg/bin/vmtctl", 'echo "$*" >>{root}/log; [ "$*" = load ] || exit 69')
+    _vmtctl_script(rc)
+    assert rc.run("vmtctl", "start").returncode == 69
+    assert rc.log == ["load", "load vmmemctl"]
+
+
 def test_script_without_its_package_prints_remedy(rc: Rc) -> None:
     _vmtctl_script(rc)
     (rc.root / "usr/pkg/bin/vmtctl").unlink()

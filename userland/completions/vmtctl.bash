@@ -22,8 +22,8 @@ _vmtctl()
 	"detach") words="-n --dry-run -h --help -q --quiet -v --verbose --json -R --root --tools-root" ;;
 	"attach") words="--force -n --dry-run -h --help -q --quiet -v --verbose --json -R --root --tools-root" ;;
 	"run") words="--grace -n --dry-run -h --help -q --quiet -v --verbose --json -R --root --tools-root" ;;
-	"load") words="-m --module --force -n --dry-run -h --help -q --quiet -v --verbose --json -R --root --tools-root" ;;
-	"unload") words="--force -n --dry-run -h --help -q --quiet -v --verbose --json -R --root --tools-root" ;;
+	"load") words="vmt vmmemctl -m --module --force -n --dry-run -h --help -q --quiet -v --verbose --json -R --root --tools-root" ;;
+	"unload") words="vmt vmmemctl --force -n --dry-run -h --help -q --quiet -v --verbose --json -R --root --tools-root" ;;
 	"clock") words="off sync --follow-host --persist -n --dry-run -h --help -q --quiet -v --verbose --json -R --root --tools-root" ;;
 	"powerd") words="install uninstall status diff -h --help -q --quiet -v --verbose --json -R --root --tools-root" ;;
 	"powerd install") words="--force --no-acpi -n --dry-run -h --help -q --quiet -v --verbose --json -R --root --tools-root" ;;

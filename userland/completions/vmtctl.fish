@@ -3,8 +3,8 @@ complete -c vmtctl -f -n 'not __fish_seen_subcommand_from status detach attach r
 complete -c vmtctl -f -n 'not __fish_seen_subcommand_from status detach attach run load unload clock powerd service dns guestinfo rpctool doctor completion' -a detach -d 'Detach vmt0 from its driver, so that vmtoolsd can use the channel'
 complete -c vmtctl -f -n 'not __fish_seen_subcommand_from status detach attach run load unload clock powerd service dns guestinfo rpctool doctor completion' -a attach -d 'Attach vmt0 to its driver again'
 complete -c vmtctl -f -n 'not __fish_seen_subcommand_from status detach attach run load unload clock powerd service dns guestinfo rpctool doctor completion' -a run -d 'Detach vmt0, run a command, then attach vmt0 again, also when the command fails'
-complete -c vmtctl -f -n 'not __fish_seen_subcommand_from status detach attach run load unload clock powerd service dns guestinfo rpctool doctor completion' -a load -d 'Replace the kernel'\''s driver with the module of this project, netbsd-vmt'
-complete -c vmtctl -f -n 'not __fish_seen_subcommand_from status detach attach run load unload clock powerd service dns guestinfo rpctool doctor completion' -a unload -d 'Unload the module, and attach vmt0 to the kernel'\''s own driver'
+complete -c vmtctl -f -n 'not __fish_seen_subcommand_from status detach attach run load unload clock powerd service dns guestinfo rpctool doctor completion' -a load -d 'Replace the kernel'\''s driver with the module of this project, or load the memory balloon'
+complete -c vmtctl -f -n 'not __fish_seen_subcommand_from status detach attach run load unload clock powerd service dns guestinfo rpctool doctor completion' -a unload -d 'Unload the module, and attach vmt0 to the kernel'\''s own driver; or unload the balloon'
 complete -c vmtctl -f -n 'not __fish_seen_subcommand_from status detach attach run load unload clock powerd service dns guestinfo rpctool doctor completion' -a clock -d 'Show or set how the driver adjusts the clock'
 complete -c vmtctl -f -n 'not __fish_seen_subcommand_from status detach attach run load unload clock powerd service dns guestinfo rpctool doctor completion' -a powerd -d 'Install, remove or inspect the hooks for powerd(8)'
 complete -c vmtctl -f -n 'not __fish_seen_subcommand_from status detach attach run load unload clock powerd service dns guestinfo rpctool doctor completion' -a service -d 'Let vmtctl detach and attach vmt0 when pkgsrc'\''s vmtools starts and stops'
@@ -43,7 +43,9 @@ complete -c vmtctl -n '__fish_seen_subcommand_from run' -s v -l verbose -d 'Prin
 complete -c vmtctl -n '__fish_seen_subcommand_from run' -l json -d 'Print one JSON object instead of text.'
 complete -c vmtctl -n '__fish_seen_subcommand_from run' -s R -l root -r -d 'Work on the files of the system image in DIR.'
 complete -c vmtctl -n '__fish_seen_subcommand_from run' -l tools-root -r -d 'Use the system'\''s tools, and without -R its files, below DIR; for tests.'
-complete -c vmtctl -n '__fish_seen_subcommand_from load' -s m -l module -r -d 'The module file (default: /usr/pkg/stand/MACHINE/RELEASE/modules/vmt/vmt.kmod).'
+complete -c vmtctl -f -n '__fish_seen_subcommand_from load' -a vmt
+complete -c vmtctl -f -n '__fish_seen_subcommand_from load' -a vmmemctl
+complete -c vmtctl -n '__fish_seen_subcommand_from load' -s m -l module -r -d 'The module file (default: /usr/pkg/stand/MACHINE/RELEASE/modules/DRIVER/DRIVER.kmod).'
 complete -c vmtctl -n '__fish_seen_subcommand_from load' -l force -d 'Load although vmtoolsd runs, or although the module is for another release.'
 complete -c vmtctl -n '__fish_seen_subcommand_from load' -s n -l dry-run -d 'Print the steps, and change nothing.'
 complete -c vmtctl -n '__fish_seen_subcommand_from load' -s h -l help -d 'Print this help.'
@@ -52,6 +54,8 @@ complete -c vmtctl -n '__fish_seen_subcommand_from load' -s v -l verbose -d 'Pri
 complete -c vmtctl -n '__fish_seen_subcommand_from load' -l json -d 'Print one JSON object instead of text.'
 complete -c vmtctl -n '__fish_seen_subcommand_from load' -s R -l root -r -d 'Work on the files of the system image in DIR.'
 complete -c vmtctl -n '__fish_seen_subcommand_from load' -l tools-root -r -d 'Use the system'\''s tools, and without -R its files, below DIR; for tests.'
+complete -c vmtctl -f -n '__fish_seen_subcommand_from unload' -a vmt
+complete -c vmtctl -f -n '__fish_seen_subcommand_from unload' -a vmmemctl
 complete -c vmtctl -n '__fish_seen_subcommand_from unload' -l force -d 'Proceed although vmtoolsd runs.'
 complete -c vmtctl -n '__fish_seen_subcommand_from unload' -s n -l dry-run -d 'Print the steps, and change nothing.'
 complete -c vmtctl -n '__fish_seen_subcommand_from unload' -s h -l help -d 'Print this help.'

@@ -21,7 +21,7 @@ _MODULE = Option(
     "-m",
     "--module",
     value="FILE",
-    help="The module file (default: /usr/pkg/stand/MACHINE/RELEASE/modules/vmt/vmt.kmod).",
+    help="The module file (default: /usr/pkg/stand/MACHINE/RELEASE/modules/DRIVER/DRIVER.kmod).",
 )
 
 _CLOCK_TEXT = """\
@@ -80,6 +80,13 @@ these names into /usr/pkg/bin.  They have the same arguments, output and exit st
 vmt(4). install fails where open-vm-tools is installed.  vmtoolsd has --cmd and --cmdfile only,
 and is no daemon.  Only root may send commands."""
 
+_DRIVER = Argument(
+    "driver",
+    "vmt (default), or vmmemctl, the memory balloon.",
+    count="?",
+    choices=("vmt", "vmmemctl"),
+)
+
 _LOAD_TEXT = """\
 This verb replaces the kernel's own vmt(4) without a reboot: it disables the built-in module,
 loads FILE, detaches vmt0 from the built-in driver and attaches it to the module.  It first
@@ -87,7 +94,14 @@ checks FILE against this kernel's release and machine.  It verifies each step, a
 earlier steps when one fails.  The module is not signed, and the kernel loads no module at
 securelevel(7) 1 or above. To go back to the built-in driver, use unload.  A reboot goes back
 too, unless rc.d/vmtctl loads the module at boot: for that, put vmtctl=YES into rc.conf(5).
-Where /etc/rc.d/vmtctl is missing, copy it from /usr/pkg/share/examples/rc.d."""
+Where /etc/rc.d/vmtctl is missing, copy it from /usr/pkg/share/examples/rc.d.
+
+load vmmemctl loads the memory balloon, vmmemctl(4), beside vmt(4), and fails where the host has
+no balloon for this guest.  vmt(4) and vmtoolsd are not affected.  To load it at boot, put
+vmtctl_balloon=YES into rc.conf(5) besides vmtctl=YES."""
+
+_UNLOAD_TEXT = """\
+unload vmmemctl unloads the memory balloon, which takes all its pages back from the host first."""
 
 COMMANDS = (
     Command(
@@ -141,8 +155,9 @@ COMMANDS = (
     ),
     Command(
         "load",
-        "Replace the kernel's driver with the module of this project, netbsd-vmt",
+        "Replace the kernel's driver with the module of this project, or load the memory balloon",
         text=_LOAD_TEXT,
+        arguments=(_DRIVER,),
         options=(
             _MODULE,
             Option(
@@ -153,14 +168,20 @@ COMMANDS = (
         examples=(
             ("vmtctl load -n", "show the steps"),
             ("vmtctl load -m ./vmt.kmod", "load a module just built"),
+            ("vmtctl load vmmemctl", "let the host take memory that this guest does not use"),
         ),
         changes=True,
     ),
     Command(
         "unload",
-        "Unload the module, and attach vmt0 to the kernel's own driver",
+        "Unload the module, and attach vmt0 to the kernel's own driver; or unload the balloon",
+        text=_UNLOAD_TEXT,
         options=(_FORCE_TOOLSD,),
-        examples=(("vmtctl unload", "back to the driver of the kernel"),),
+        arguments=(_DRIVER,),
+        examples=(
+            ("vmtctl unload", "back to the driver of the kernel"),
+            ("vmtctl unload vmmemctl", "take all memory back from the host"),
+        ),
         changes=True,
     ),
     Command(

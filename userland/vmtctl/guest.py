@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from vmtctl.context import Context
 
+MODULE = "vmt"
 DEVICE = "vmt0"
 TREE = "machdep.vmt0"
 BUS = "cpu0"
@@ -150,7 +151,7 @@ def attachment(context: Context) -> Attachment:
     return Attachment(None, problem or complaint)
 
 
-def modules(context: Context, name: str = "vmt") -> tuple[list[Module], str]:
+def modules(context: Context, name: str = MODULE) -> tuple[list[Module], str]:
     """Return all rows of modstat(8) for the module ``name``, and its error message."""
     try:
         result = context.tools.run("modstat", name)
@@ -165,7 +166,7 @@ def modules(context: Context, name: str = "vmt") -> tuple[list[Module], str]:
     return found, "" if found or result.ok else result.complaint
 
 
-def module(context: Context, name: str = "vmt") -> tuple[Module | None, str]:
+def module(context: Context, name: str = MODULE) -> tuple[Module | None, str]:
     """Return the module ``name`` that is in use, and the error message of modstat(8).
 
     A built-in module that was unloaded is in the list, too, but not in use.
@@ -284,7 +285,7 @@ class Kernel:
     @property
     def own_module(self) -> str:
         """Where the package installs the module of this project."""
-        return self.module_file("vmt")
+        return self.module_file(MODULE)
 
     def module_file(self, name: str) -> str:
         """Return where a package of this project installs the module ``name``."""

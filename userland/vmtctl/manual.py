@@ -14,7 +14,7 @@ from vmtctl.exits import MEANINGS
 from vmtctl.grammar import COMMON, DRY_RUN, VERSION, Argument, Command, Option, walk
 
 # The date of the last change of the page's contents.
-DATE = "November 22, 2026"
+DATE = "November 29, 2026"
 
 _FILES = (
     (hooks.HANDLER, "Carries out the host's requests."),
@@ -23,9 +23,9 @@ _FILES = (
     (hooks.RECORD, "The directories that powerd install created."),
     ("/etc/rc.conf.d/vmtools", "Has the block of service install."),
     (settings.FILE, "Has the settings of clock --persist."),
-    ("/usr/pkg/stand/MACHINE/RELEASE/modules/vmt/vmt.kmod", "The default module of load."),
+    ("/usr/pkg/stand/MACHINE/RELEASE/modules/DRIVER/DRIVER.kmod", "The default module of load."),
     (lock.PATH, "The lock of load, unload and run."),
-    (record.PATH, "The path of the loaded module."),
+    (record.PATH.format("DRIVER"), "The path of the loaded module."),
 )
 
 _SEE_ALSO = (

@@ -1,4 +1,4 @@
-"""The settings of the driver, which starts with its defaults each time that it attaches.
+"""The settings of the drivers, which start with their defaults each time that they attach.
 
 The administrator's changes are lost when vmt0 is detached, and rc.d/sysctl reads sysctl.conf(5) at
 boot before a module is loaded. So `attach` and `load` apply the settings in that file, and `run`
@@ -7,11 +7,11 @@ restores the previous ones.
 
 from __future__ import annotations
 
-from vmtctl import guest
+from vmtctl import balloon, guest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from vmtctl.context import Context
 
@@ -29,18 +29,22 @@ NAMES = (
     "net.primary",
     "net.exclude",
 )
+# The same below machdep.vmmemctl0 (specs/vmmemctl/driver.yaml).
+BALLOON_NAMES = ("floor",)
 
 
-def persisted(text: str | None) -> dict[str, str]:
-    """Return the settings in a sysctl.conf(5), by their name below machdep.vmt0.
+def persisted(
+    text: str | None, tree: str = guest.TREE, names: Sequence[str] = NAMES
+) -> dict[str, str]:
+    """Return the settings in a sysctl.conf(5), by their name below ``tree``.
 
     The last line of each wins, as it does at boot.
     """
     found = {}
     for line in (text or "").splitlines():
         node, equals, value = line.partition("#")[0].partition("=")
-        name = node.strip().rstrip("?").rstrip().removeprefix(f"{guest.TREE}.")
-        if equals and name in NAMES and name != node.strip():
+        name = node.strip().rstrip("?").rstrip().removeprefix(f"{tree}.")
+        if equals and name in names and name != node.strip():
             found[name] = value.strip()
     return found
 
@@ -67,16 +71,25 @@ def apply(context: Context, kept: Mapping[str, str] | None = None) -> None:
         elif name not in nodes:
             context.detail(f"the driver in charge has no {name}")
         else:
-            _set(context, name, values[name], what)
+            _set(context, f"{guest.TREE}.{name}", values[name], what)
 
 
-def _set(context: Context, name: str, value: str, what: str) -> None:
-    node = f"{guest.TREE}.{name}"
+def apply_balloon(context: Context) -> None:
+    """Set in the balloon's driver what /etc/sysctl.conf says; a failure is a warning."""
+    values = persisted(context.read(FILE), balloon.TREE, BALLOON_NAMES)
+    nodes = guest.sysctls(context, balloon.TREE)[0] if values else {}
+    for name, value in values.items():
+        node = f"{balloon.TREE}.{name}"
+        if node not in nodes or not _same(value, nodes[node]):
+            _set(context, node, value, f"set {node} to {value}")
+
+
+def _set(context: Context, node: str, value: str, what: str) -> None:
     result = context.tools.run("sysctl", "-w", f"{node}={value}")
     if not result.ok:
         context.warn(f"{node} was not set to {value!r}: {result.complaint}")
         return
-    now = current(context).get(name)
+    now = guest.sysctls(context, node)[0].get(node)
     if now is None or not _same(value, now):
         context.warn(f"{node} was set to {value!r}, but the driver reports {now!r}")
         return

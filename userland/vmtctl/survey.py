@@ -72,7 +72,7 @@ def _driver(
     module = next((each for each in modules if not each.disabled), None)
     if module is not None:
         kind = "builtin" if module.builtin else "module"
-    remembered = record.read(context) if kind == "module" else None
+    remembered = record.read(context, guest.MODULE) if kind == "module" else None
     path = remembered.get("path") if remembered else None
     version = None
     if isinstance(path, str):

@@ -98,7 +98,7 @@ _ROWS = (
     ),
     Tool(
         "/sbin/modunload",
-        uses=("modunload vmt",),
+        uses=("modunload vmt", "modunload vmmemctl"),
         # As with modload, the name is in the message since 1.5 of 2016.
         prints="modunload: NAME: strerror(3) on standard error",
         source="sbin/modunload/main.c 1.5",

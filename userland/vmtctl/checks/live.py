@@ -316,8 +316,8 @@ def _balloon(context: Context, survey: dict[str, Any]) -> Iterator[Finding]:
             "balloon-detached",
             f"the module {balloon.MODULE} is loaded, and {balloon.DEVICE} is not attached",
             "the host cannot take memory of this guest, and swaps it out instead",
-            fix=f"{context.shown(TOOLS['drvctl'].path)} -r -a {guest.ATTRIBUTE} {guest.BUS}",
-            advice="if that attaches nothing, the host has no balloon for this guest",
+            fix=context.command("load vmmemctl"),
+            advice="if that fails, the host has no balloon for this guest",
         )
     if not found["attached"]:
         return

@@ -22,8 +22,10 @@ DEFAULTS = "/etc/defaults/rc.conf"
 SUBR = "/etc/rc.subr"
 OWN = "/etc/rc.conf.d"
 
-# The rc.d scripts whose variables are checked.
-NAMES = ("powerd", "vmtctl", "vmtools", "ntpd", "openntpd", "chronyd", "timed")
+# Whether rc.d/vmtctl loads the memory balloon too.
+BALLOON = "vmtctl_balloon"
+# The variables that are checked: of rc.d/NAME, or NAME_MORE of rc.d/NAME.
+NAMES = ("powerd", "vmtctl", BALLOON, "vmtools", "ntpd", "openntpd", "chronyd", "timed")
 
 # Seconds; rc.conf only sets variables, so this is enough.
 TIME_LIMIT = 5.0
@@ -31,13 +33,13 @@ TIME_LIMIT = 5.0
 # The values that checkyesno of rc.subr accepts.
 _YES = {"yes", "true", "on", "1"}
 
-# For each name on the command line, in a subshell: the value that rc.d/NAME would get.  rc.subr
-# redefines echo and printf as functions, and rc.conf may print, too.
+# For each name on the command line, in a subshell: the value that its script in rc.d would get.
+# rc.subr redefines echo and printf as functions, and rc.conf may print, too.
 _SCRIPT = """
 root=$1; shift
 . "$root/etc/rc.subr" || exit 1
 for each; do (
-	load_rc_config "$each" >/dev/null 2>&1
+	load_rc_config "${each%%_*}" >/dev/null 2>&1
 	eval "value=\\${$each-} state=\\${$each+set}"
 	command printf 'rc.conf:%s:%s:%s\\n' "$each" "$state" "$value"
 ) done
@@ -64,7 +66,7 @@ class RcConf:
 
     def file(self, name: str) -> str:
         """Return the file to change the variable in: the last one that sets it."""
-        own = f"{OWN}/{name}"
+        own = _own_file(name)
         return own if f"{name}=" in (self._context.read(own) or "") else CONF
 
     def enable(self, name: str) -> str:
@@ -81,7 +83,7 @@ class RcConf:
         variables = Variables(
             lambda path: context.read(path) if path == DEFAULTS else None, self._condition
         )
-        for path in (CONF, f"{OWN}/{name}"):
+        for path in (CONF, _own_file(name)):
             variables.read(context.read(path) or "")
         return variables.get(name)
 
@@ -117,6 +119,11 @@ class RcConf:
         return found if result.ok else None
 
 
+def _own_file(name: str) -> str:
+    """Return the file for the script of a variable, which load_rc_config reads last."""
+    return f"{OWN}/{name.partition('_')[0]}"
+
+
 def _may_run(context: Context) -> bool:
     """Whether root may run the files: only root can change them."""
     if context.image or not context.tools.has("sh"):
@@ -126,7 +133,7 @@ def _may_run(context: Context) -> bool:
     if not os.path.exists(context.file(SUBR)):
         return False
     paths = ["/", "/etc", SUBR, CONF, "/etc/defaults", DEFAULTS, OWN]
-    paths += [f"{OWN}/{name}" for name in NAMES]
+    paths += [_own_file(name) for name in NAMES]
     owners = {0, os.geteuid()}
     for path in paths:
         try:
@@ -154,6 +161,17 @@ def loaded_at_boot(context: Context, rc: RcConf | None = None) -> bool | None:
     if any(name.endswith("/vmt.kmod") for name in boot_modules(context)):
         return True
     return (rc or RcConf(context)).enabled("vmtctl")
+
+
+def balloon_at_boot(context: Context) -> bool | None:
+    """Whether rc.d/vmtctl, or its path in modules.conf, loads the balloon's module at boot.
+
+    None when rc.conf does not say.
+    """
+    if any(name.endswith("/vmmemctl.kmod") for name in boot_modules(context)):
+        return True
+    rc = RcConf(context)
+    return rc.enabled("vmtctl") and rc.enabled(BALLOON)
 
 
 def load_at_boot(context: Context, rc: RcConf) -> str:

@@ -8,11 +8,9 @@ next rescan (NetBSD sys/kern/subr_autoconf.c, config_detach and config_init_comp
 
 from __future__ import annotations
 
-import os
-
-from vmtctl import device, elf, guest, record, resolver, settings
+from vmtctl import balloon, balloonload, device, guest, modulefile, record, resolver, settings
 from vmtctl.checks.rcconf import loaded_at_boot
-from vmtctl.exits import DATA, NO_INPUT, NO_PERMISSION, OK, TEMPORARY, Failure
+from vmtctl.exits import OK, Failure
 from vmtctl.lock import Lock
 
 TYPE_CHECKING = False
@@ -20,37 +18,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from vmtctl.context import Context
-    from vmtctl.system import Result
-
-# The meaning of modload(8)'s errors (NetBSD sys/kern/kern_module.c, kobj(9)).
-_MEANINGS = (
-    ("Exec format error", "the kernel's linker refused it", DATA),
-    ("Program version wrong", "it was built for another release", DATA),
-    ("File exists", "a module of that name is loaded already", TEMPORARY),
-    ("No such file", "it, or a module that it needs, was not found", DATA),
-    ("Device busy", "another detach of vmt0 is still in progress", TEMPORARY),
-    ("Operation not permitted", "securelevel is above 0, or you are not root", NO_PERMISSION),
-)
 
 
 def run(context: Context) -> int:
-    """Load the module and attach vmt0 to it."""
+    """Load the module and hand vmt0 over to it, or load the balloon beside it."""
     context.no_image()
-    kernel = guest.kernel(context)
-    path = context.values.option("module")
-    if not path and not (kernel.machine and kernel.module_release):
-        raise Failure(
-            "cannot find out where this kernel's module is: "
-            f"{kernel.complaint or 'hw.machine or kern.osrelease is empty'}",
-            hint="run vmtctl load on the NetBSD guest; there --module FILE names another module",
-        )
-    if path:
-        path = os.path.abspath(path)
-    else:
-        path = context.file(kernel.own_module)
-        _need_package(path, kernel)
-    file = elf.read_module(path)
-    _check_fit(context, file, kernel)
+    name = context.values.word("driver") or guest.MODULE
+    path = modulefile.chosen(context, name)
+    if name == balloon.MODULE:
+        return balloonload.load(context, path)
     if _is_loaded(context, path) and device.is_attached(context):
         return _in_place(context, path, changed=False)
     if context.dry_run:
@@ -72,27 +48,6 @@ def run(context: Context) -> int:
     return OK
 
 
-def _need_package(path: str, kernel: guest.Kernel) -> None:
-    """Refuse where the package of this release is missing; list those that are installed."""
-    if os.path.exists(path):
-        return
-    suffix = f"/{kernel.module_release}/modules/vmt/vmt.kmod"
-    place = path.removesuffix(suffix)
-    try:
-        others = sorted(
-            name for name in os.listdir(place) if os.path.exists(f"{place}/{name}/modules/vmt")
-        )
-    except OSError:
-        others = []
-    found = f" (the one for {', '.join(others)} is)" if others else ""
-    raise Failure(
-        f"the module for NetBSD {kernel.module_release} does not exist: {path}{found}",
-        hint="add the package netbsd-vmt for this release, made by: vmtgen dist --release "
-        f"{kernel.module_release}; another file: --module FILE",
-        status=NO_INPUT,
-    )
-
-
 def _modules(context: Context) -> list[guest.Module]:
     found, complaint = guest.modules(context)
     if complaint:
@@ -102,37 +57,15 @@ def _modules(context: Context) -> list[guest.Module]:
 
 def _is_loaded(context: Context, path: str) -> bool:
     loaded = next((each for each in _modules(context) if not each.disabled), None)
-    return loaded is not None and not loaded.builtin and record.is_current(context, path)
+    return (
+        loaded is not None and not loaded.builtin and record.is_current(context, guest.MODULE, path)
+    )
 
 
 def _in_place(context: Context, path: str, *, changed: bool) -> int:
     context.step(f"leave the module as it is: {path} is loaded", state="unchanged")
     context.finish(changed=changed, module=path)
     return OK
-
-
-def _check_fit(context: Context, file: elf.ModuleFile, kernel: guest.Kernel) -> None:
-    if file.name != "vmt":
-        raise Failure(f"{file.path} is the module {file.name!r}, not vmt", status=DATA)
-    if kernel.machine_arch and file.machine_arch != kernel.machine_arch:
-        raise Failure(
-            f"{file.path} is for {file.machine_arch}; this machine is {kernel.machine_arch}",
-            hint=f"build it for this machine: vmtgen build --machine {kernel.machine}",
-            status=DATA,
-        )
-    if not kernel.version or elf.compatible(file.version, kernel.version):
-        return
-    message = (
-        f"{file.path} was built for NetBSD {file.release}; this kernel is {kernel.release} "
-        f"({elf.release_of(kernel.version)})"
-    )
-    if not context.values.on("force"):
-        raise Failure(
-            message,
-            hint="get the module for this release; --force loads it anyway, at your risk",
-            status=DATA,
-        )
-    context.warn(f"{message}; loaded because of --force")
 
 
 def _plan(context: Context, path: str) -> int:
@@ -180,7 +113,7 @@ class _Loader:
             if isinstance(error, Failure):
                 error.args = (f"{error}; all steps were undone",) if self._clean else error.args
             raise
-        record.write(self._context, self._path)
+        record.write(self._context, guest.MODULE, self._path)
 
     def _steps(self) -> None:
         context = self._context
@@ -191,11 +124,11 @@ class _Loader:
         if self._loaded is not None:
             self._drop_old()
         else:
-            record.forget(context)
+            record.forget(context, guest.MODULE)
         attached = device.is_attached(context)
         result = context.tools.run("modload", *self._options(), self._path)
         if not result.ok:
-            raise self._refused(result)
+            raise modulefile.refused(context, self._path, result)
         self._undo.append(("unload the module", lambda: self._tool("modunload", "vmt")))
         now, _ = guest.module(context)
         if now is None or now.builtin:
@@ -219,9 +152,9 @@ class _Loader:
         result = context.tools.run("modunload", "vmt")
         if not result.ok:
             raise Failure(f"the present driver cannot be unloaded: {result.complaint}")
-        old = (record.read(context) or {}).get("path")
+        old = (record.read(context, guest.MODULE) or {}).get("path")
         # From here on an interrupted run must not look like a successful one.
-        record.forget(context)
+        record.forget(context, guest.MODULE)
         if self._builtin:
             self._undo.append(
                 ("enable the built-in driver", lambda: self._tool("modload", "-f", "vmt"))
@@ -241,22 +174,6 @@ class _Loader:
     def _rescan(self) -> None:
         if not device.is_attached(self._context):
             self._tool("drvctl", "-r", "-a", guest.ATTRIBUTE, guest.BUS)
-
-    def _refused(self, result: Result) -> Failure:
-        complaint = result.complaint
-        level = guest.securelevel(self._context)
-        if "Operation not permitted" in complaint and level > 0:
-            return Failure(
-                f"{self._path} was not loaded: kern.securelevel is {level}, which forbids it",
-                hint="rc.d/vmtctl can load it earlier, at boot: `vmtctl doctor` shows how",
-                status=NO_PERMISSION,
-            )
-        said = [line for line in guest.messages(self._context)[-4:] if "error" in line.lower()]
-        for text, meaning, status in _MEANINGS:
-            if text in complaint:
-                words = f"; the kernel said: {' / '.join(said)}" if said else ""
-                return Failure(f"{self._path} was not loaded: {meaning}{words}", status=status)
-        return Failure(f"{self._path} was not loaded: {complaint}")
 
     def _take_back(self) -> None:
         """Run the undo steps: unload the module, restore the replaced driver, attach the device."""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from vmtctl import device, guest, record, settings
-from vmtctl.exits import NO_PERMISSION, OK, Failure
+from vmtctl import balloon, balloonload, device, guest, modulefile, record, settings
+from vmtctl.exits import OK, Failure
 from vmtctl.lock import Lock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from vmtctl.context import Context
-    from vmtctl.system import Result
 
 
 def run(context: Context) -> int:
@@ -18,6 +17,8 @@ def run(context: Context) -> int:
     This also completes an earlier run that was interrupted.
     """
     context.no_image()
+    if context.values.word("driver") == balloon.MODULE:
+        return balloonload.unload(context)
     state = _State(context)
     if not state.loaded:
         running, _ = guest.processes(context)
@@ -64,12 +65,12 @@ def _unload(context: Context, state: _State) -> None:
     if state.loaded:
         result = context.tools.run("modunload", "vmt")
         if not result.ok:
-            raise _not_unloaded(context, result)
+            raise modulefile.not_unloaded(context, result)
         left, _ = guest.module(context)
         if left is not None and not left.builtin:
             raise Failure("modunload reports that it unloaded vmt, but modstat still shows it")
         context.step("unloaded the module vmt")
-    record.forget(context)
+    record.forget(context, guest.MODULE)
     if state.disabled:
         result = context.tools.run("modload", "-f", "vmt")
         if result.ok:
@@ -89,17 +90,3 @@ def _unload(context: Context, state: _State) -> None:
         )
     else:
         context.step(f"{guest.DEVICE} is gone: this kernel has no driver of its own")
-
-
-def _not_unloaded(context: Context, result: Result) -> Failure:
-    level = guest.securelevel(context)
-    if level > 0:
-        return Failure(
-            f"the module is not unloaded: kern.securelevel is {level}, which forbids it",
-            hint="it stays until the next boot; to not load it then: vmtctl=NO in /etc/rc.conf",
-            status=NO_PERMISSION,
-        )
-    hint = ""
-    if "Device busy" in result.complaint:
-        hint = "a request to the host may be in progress; try again in a few seconds"
-    return Failure(f"the module is not unloaded: {result.complaint}", hint=hint)
