@@ -126,7 +126,10 @@ def test_load_without_balloon_of_the_host_leaves_nothing(
     ("fault", "words"),
     [
         ({UNLOAD: "Device busy"}, "the module is not unloaded: modunload: vmmemctl: Device busy"),
-        ({UNLOAD: "silent"}, "modunload reports that it unloaded vmmemctl, but modstat still shows"),
+        (
+            {UNLOAD: "silent"},
+            "modunload reports that it unloaded vmmemctl, but modstat still shows",
+        ),
     ],
 )
 def test_failed_unload_is_an_error(

@@ -8,7 +8,7 @@ import pytest
 from vmtgen.common.dataclass import replace
 from vmtsim.campaign.player import play
 from vmtsim.run.simulation import Simulation
-from vmtsim.scenario.script import load
+from vmtsim.scenario.script import load, shipped
 
 HERE = Path(__file__).parent
 SEEDS = range(1, 7)
@@ -21,6 +21,18 @@ def test_balloon_follows_target(
     modules: dict[str, Path], machine: str, balloon: str, name: str
 ) -> None:
     scenario = load(HERE / f"{name}.yaml")
+    host = replace(scenario.host, balloon=balloon)  # type: ignore[arg-type]
+    outcome = Simulation(modules[machine], replace(scenario, host=host)).run()
+    assert outcome.findings == []
+
+
+@pytest.mark.parametrize("machine", ["amd64", "i386"])
+@pytest.mark.parametrize("balloon", ["old", "basic", "batched"])
+@pytest.mark.parametrize("name", sorted(shipped("vmmemctl")))
+def test_scenarios_that_ship_are_ok(
+    modules: dict[str, Path], machine: str, balloon: str, name: str
+) -> None:
+    scenario = load(shipped("vmmemctl")[name])
     host = replace(scenario.host, balloon=balloon)  # type: ignore[arg-type]
     outcome = Simulation(modules[machine], replace(scenario, host=host)).run()
     assert outcome.findings == []

@@ -125,6 +125,11 @@ def _message(event: Event, origin: int, release: bytes) -> Message | None:
             at,
             floats=text in _PERIODIC_MESSAGES,
         )
+    if event.kind == "balloon":
+        pages = f"the host has {event['size']} of {event['target']} pages"
+        return Message(("balloon", pages.encode(), b""), pages, at)
+    if event.kind == "balloon.reset":
+        return Message(("balloon", b"reset", b""), "host: resets the balloon", at)
     if event.kind == "rpci":
         return _request(_bytes(event["request"]), _bytes(event["reply"]), at, release)
     return None

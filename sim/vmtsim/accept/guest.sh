@@ -18,11 +18,11 @@ have() {
 	command -v "$1" >/dev/null 2>&1
 }
 
-# The driver's device: its unit is autoconf's choice.
+# The device of a driver: its unit is autoconf's choice.
 device() {
 	drvctl -l cpu0 | while read -r line; do
 		case ${line##* } in
-		vmt[0-9]*)
+		"$1"[0-9]*)
 			echo "${line##* }"
 			;;
 		esac
@@ -226,7 +226,6 @@ facts)
 			break
 		fi
 	done
-	echo "vmt=$(source_of vmt)"
 	;;
 named)
 	# The facts ${hostname}, ${address} ... of scenarios
@@ -245,12 +244,12 @@ reporters|originals)
 	$verb
 	;;
 load)
-	modload -b force=true "$here/vmt.kmod" || exit 1
-	modstat -k vmt 2>/dev/null || modstat vmt || true
+	modload -b force=true "$here/$1.kmod" || exit 1
+	modstat -k "$1" 2>/dev/null || modstat "$1" || true
 	;;
 free)
 	# GENERIC has a built-in vmt(4), whose name must be freed first.
-	[ -z "$(source_of vmt)" ] || modunload vmt
+	[ -z "$(source_of "$1")" ] || modunload "$1"
 	;;
 unload)
 	modunload "$1"
@@ -262,13 +261,13 @@ rescan)
 	drvctl -r -a cpufeaturebus "$1"
 	;;
 device)
-	device
+	device "$1"
 	;;
 suspend)
-	drvctl -S "$(device)"
+	drvctl -S "$(device vmt)"
 	;;
 resume)
-	drvctl -Q "$(device)"
+	drvctl -Q "$(device vmt)"
 	;;
 hostname)
 	sysctl -w "kern.hostname=$1" >/dev/null
@@ -293,7 +292,7 @@ node)
 	sysctl -n "$1"
 	;;
 rpc)
-	node=machdep.$(device).rpc
+	node=machdep.$(device vmt).rpc
 	sent=$(sysctl -w "$node.request=$1") || exit
 	number=${sent#*: }
 	number=${number%% *}

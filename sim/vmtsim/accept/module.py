@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-MODULE = "vmt.kmod"
+    from vmtsim.accept.drivers import Driver
 
 
 class ModuleError(ReportedError):
@@ -27,20 +27,31 @@ class ModuleError(ReportedError):
 
 
 def bring(
-    given: Path | None, release: str, port: str, work: Path, say: Callable[[str], None]
+    driver: Driver,
+    given: Path | None,
+    release: str,
+    port: str,
+    work: Path,
+    say: Callable[[str], None],
 ) -> dict[str, Path]:
     """Return the files by their names in the guest; archives are unpacked into ``work``.
 
     ``release`` and ``port`` are the guest's uname(1); the module is built for them unless it is
     ``given``. Raises ModuleError.
     """
-    path = given or _made(release, port, work, say)
-    found: dict[str, Path] = {MODULE: path}
+    path = given or _made(driver, release, port, work, say)
+    found: dict[str, Path] = {driver.file: path}
     if not path.is_file():
         raise ModuleError(f"no file {path}")
     if tarfile.is_tarfile(path):
-        found = _unpacked(path, work)
-    module = described(found[MODULE])
+        found = _unpacked(driver, path, work)
+    module = described(found[driver.file])
+    name = module.modinfo.name
+    if name != driver.name:
+        raise ModuleError(
+            f"{path} is the module {name!r}, not {driver.name}",
+            hint="--driver names the driver under test",
+        )
     if module.machine.value != port:
         raise ModuleError(f"{path} is for {module.machine.value}, the guest is {port}")
     return found
@@ -54,27 +65,30 @@ def described(path: Path) -> Module:
         raise ModuleError(str(error), hint=error.hint) from error
 
 
-def _unpacked(path: Path, work: Path) -> dict[str, Path]:
+def _unpacked(driver: Driver, path: Path, work: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
     with tarfile.open(path) as tar:
         for member in tar:
             name = member.name.rpartition("/")[2]
-            if name in {MODULE, VMTCTL} and (inside := tar.extractfile(member)):
+            if name in {driver.file, VMTCTL} and (inside := tar.extractfile(member)):
                 found[name] = work / name
                 found[name].write_bytes(inside.read())
-    if MODULE not in found:
-        raise ModuleError(f"{path} is an archive without a {MODULE}")
+    if driver.file not in found:
+        raise ModuleError(
+            f"{path} is an archive without a {driver.file}",
+            hint="--driver names the driver under test",
+        )
     return found
 
 
-def _made(release: str, port: str, work: Path, say: Callable[[str], None]) -> Path:
+def _made(driver: Driver, release: str, port: str, work: Path, say: Callable[[str], None]) -> Path:
     """Build the archive for the guest's release, as a user would, or the module alone."""
     known = re.split(r"[_\s]", release)[0]
-    say(f"building the module for NetBSD {known}/{port}")
+    say(f"building {driver.file} for NetBSD {known}/{port}")
     out = work / "build"
-    words = ["--release", known, "--machine", port, "--out", str(out)]
+    words = ["--module", driver.name, "--release", known, "--machine", port, "--out", str(out)]
     said = ""
-    for verb, made in (("dist", "*.tgz"), ("build", f"*/*/{MODULE}")):
+    for verb, made in (("dist", f"{driver.name}-*.tgz"), ("build", f"*/*/{driver.file}")):
         done = subprocess.run(
             [sys.executable, "-m", "vmtgen", verb, *words],
             capture_output=True,

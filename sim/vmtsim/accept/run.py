@@ -22,40 +22,25 @@ from vmtsim.accept.console import (
     ConsoleError,
     GuestCrashError,
 )
+from vmtsim.accept.drivers import DEFAULT, POWER_OFF, WALK, Driver
 from vmtsim.accept.guest import Facts, Guest, GuestError
-from vmtsim.accept.module import MODULE, bring, described
+from vmtsim.accept.module import bring, described
 from vmtsim.accept.session import GuestSession
 from vmtsim.accept.worker import Worker
 from vmtsim.gdb import locate, sites
 from vmtsim.gdb.rsp import Client, RemoteError, connect
 from vmtsim.gdb.server import Patience
 from vmtsim.gdb.session import Settings
-from vmtsim.host import HostOptions
-from vmtsim.host.options import NANOSECONDS
 from vmtsim.report.session_text import Findings
 from vmtsim.run.simulation import Simulation
-from vmtsim.scenario.expect import Pattern
-from vmtsim.scenario.script import Scenario, Step
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from vmtsim.accept.shell import Shell
     from vmtsim.core.trace import Event
+    from vmtsim.scenario.script import Scenario
 
-# Run by default: each part of the driver once, in a few minutes.
-DEFAULT = (
-    walk.NAME,
-    "boot-to-halt",
-    "detach-attach",
-    "reboot",
-    "lost-channel",
-    "checkpoint",
-    "no-high-bandwidth",
-    "check_os_fullname",
-    "backup",
-    "power-off",
-)
 # Initial values of the simulated guest (vmtsim.kernel.network, KernelOptions.hostname).
 HOSTNAME = "guest.example"
 ADDRESSES = ("192.0.2.10/24", "2001:db8::10/64")
@@ -64,43 +49,6 @@ NEEDED = ("modload", "modunload", "drvctl", "sysctl")
 _FILES = 8 << 20
 # Seconds after the end of the console within which QEMU exits.
 _GOES = 20.0
-
-
-# The host's options during the walkthrough; it has no steps of its own.
-WALK = Scenario(
-    name=walk.NAME,
-    summary=walk.SUMMARY,
-    duration=NANOSECONDS,
-    host=HostOptions(option_burst=(), power_on=False, ping=0, vix_probe=0),
-    steps=(),
-)
-
-
-# The last request to a guest: its own powerd scripts shut it down.
-POWER_OFF = Scenario(
-    name="power-off",
-    summary="The host asks for a shutdown, and the guest goes down as it is set up to",
-    duration=400 * NANOSECONDS,
-    host=HostOptions(option_burst=(), power_on=False, ping=0, vix_probe=0),
-    steps=(
-        Step(
-            0,
-            "expect.rpci",
-            {"request": Pattern("tools.capability.statechange*")},
-            "power-off",
-            within=10 * NANOSECONDS,
-        ),
-        Step(5 * NANOSECONDS, "host.power", {"operation": "halt"}, "power-off"),
-        Step(
-            5 * NANOSECONDS,
-            "expect.rpci",
-            {"request": Pattern("tools.os.statechange.status 1 1")},
-            "power-off",
-            within=10 * NANOSECONDS,
-        ),
-    ),
-)
-EXTRAS = {walk.NAME: walk.SUMMARY, POWER_OFF.name: POWER_OFF.summary}
 
 
 class AcceptError(ReportedError):
@@ -115,6 +63,7 @@ class Plan:
 
     options: machine.MachineOptions
     scenarios: list[Scenario]
+    driver: Driver = DEFAULT
     extras: frozenset[str] = frozenset()
     disk: Path | None = None
     kernel: Path | None = None
@@ -223,8 +172,10 @@ class Acceptance:
             raise GuestError(f"the guest is not NetBSD: uname printed {system.output!r}")
         _, release, port = match.groups()
         if self.module is None:
-            self._files = bring(self.plan.module, release, port, self.work, self.say)
-            self.module = self._files[MODULE]
+            self._files = bring(
+                self.plan.driver, self.plan.module, release, port, self.work, self.say
+            )
+            self.module = self._files[self.plan.driver.file]
             info = described(self.module).modinfo
             self.versions.pairs["module"] = (
                 f"{info.name} for NetBSD {info.version_text}/{port}, "
@@ -330,7 +281,7 @@ class Acceptance:
 
         def begin(shell: Shell) -> tuple[str, int | None, dict[str, str]]:
             inside = Guest(shell, self._folder)
-            inside.call("free")
+            inside.call("free", name)
             if scenario is POWER_OFF:
                 inside.call("originals")
             inside.do("hostname", given.hostname or HOSTNAME)
@@ -338,13 +289,13 @@ class Acceptance:
             if self._powerd:
                 inside.do("powerd", given.powerd)
             facts = guest.named(inside.call("named"))
-            loaded = inside.call("load")
+            loaded = inside.call("load", name)
             if not loaded.ok:
                 return guest.failure(loaded), None, facts
             return "0", locate.from_modstat(loaded.output, name), facts
 
-        program = sites.of_module(self.module)
-        name = program.name
+        name = self.plan.driver.name
+        program = replace(sites.of_module(self.module), name=name)
         started = time.monotonic()
         start = self.machine.log.stat().st_size
         loaded, base, facts = self._worker.call(begin)
@@ -391,7 +342,8 @@ class Acceptance:
 
     def _walk(self, shell: Shell) -> list[verdict.Property]:
         python = self.facts["python"] if walk.VMTCTL in self._files else ""
-        return walk.Walk(shell, self._folder, python).take()
+        driver = self.plan.driver
+        return walk.Walk(shell, self._folder, driver.name, driver.steps, python).take()
 
     def _judge(
         self, session: GuestSession, rules: Findings, result: verdict.Result, *, down: bool

@@ -37,14 +37,16 @@ LAST_PING = "ping"
 class End:
     """The driver's state at the end of a scenario, as far as it is visible.
 
-    ``alive``: it answered a last ping; None if it was not attached.  ``unload``:
-    the result of modunload, "0" or an error; ``device``: a device that was still attached.
+    ``alive``: it answered a last ping, or polled the balloon; None if it was not attached.
+    ``unload``: the result of modunload, "0" or an error; ``device``: a device that was still
+    attached; ``pages``: those that the host's balloon still had.
     """
 
     alive: bool | None = None
     unload: str = ""
     device: str = ""
     channels: list[int] = field(default_factory=list)
+    pages: int = 0
 
 
 class GuestSession(Session):
@@ -94,6 +96,7 @@ class GuestSession(Session):
         self._leaving: Job[Any] | None = None
         self._left_at = 0.0
         self._pinged = 0.0
+        self._polls: int | None = None  # of the balloon, when its last one was waited for
         self.trace.subscribe(self._reported, ("console",))
         self.trace.subscribe(self._answered, ("tclo.reply",))
 
@@ -112,7 +115,7 @@ class GuestSession(Session):
             guest = Guest(shell, self._folder)
             if verb != "load":
                 return guest.do(verb, argument), None
-            result = guest.call("load")
+            result = guest.call("load", self.settings.program.name)
             if not result.ok:
                 return inside.failure(result), None
             return "0", locate.from_modstat(result.output, self.settings.program.name) or 0
@@ -250,6 +253,12 @@ class GuestSession(Session):
                 self.ends.alive = False
                 self._pinged = self._left_at
                 self.host.send(LAST_PING)
+            elif scenario is not None and self.host.balloon.started:
+                self.ends.alive = False
+                self._pinged = self._left_at
+                self._polls = self.host.balloon.polls
+        if self._polls is not None and self.host.balloon.polls > self._polls:
+            self.ends.alive = True
         now = time.monotonic()
         waits = self.ends.alive is False and now - self._pinged < _PING
         if self._leaving is None and not waits:
@@ -268,7 +277,7 @@ class GuestSession(Session):
         def typed(shell: Shell) -> tuple[str, str]:
             guest = Guest(shell, self._folder)
             unload = guest.do("unload", name)
-            return unload, guest.call("device").output.strip()
+            return unload, guest.call("device", name).output.strip()
 
         def ended(_session: Session) -> None:
             if job.error is not None:
@@ -276,6 +285,7 @@ class GuestSession(Session):
             else:
                 self.ends.unload, self.ends.device = job.result()
                 self.ends.channels = sorted(self.host.guest_channels)
+                self.ends.pages = self.host.balloon.size
             self.end("over")
 
         job = self._leaving = self._worker.submit(typed)

@@ -132,9 +132,9 @@ def _lives(ends: Any, crash: str) -> Property:
     if crash:
         return Property(name, NOT_JUDGED, "the guest crashed")
     if ends.alive is None:
-        return Property(name, NOT_JUDGED, "no channel was open at the end for a ping")
+        return Property(name, NOT_JUDGED, "the driver was not in contact with the host at the end")
     return Property(
-        name, HELD if ends.alive else BROKEN, "" if ends.alive else "no answer to a ping"
+        name, HELD if ends.alive else BROKEN, "" if ends.alive else "no answer to a ping, no poll"
     )
 
 
@@ -158,4 +158,6 @@ def _leaves(ends: Any, crash: str) -> Property:
     if ends.channels:
         numbers = ", ".join(str(each) for each in ends.channels)
         return Property(name, BROKEN, f"channels to the host are open: {numbers}")
+    if ends.pages:
+        return Property(name, BROKEN, f"the host's balloon still has {ends.pages} pages")
     return Property(name, HELD, "memory use is not visible from outside")

@@ -19,13 +19,13 @@ from vmtsim.accept import files, guest, verdict, walk
 from vmtsim.accept.boot import Account, Boot
 from vmtsim.accept.console import Console, ConsoleError
 from vmtsim.accept.guest import Facts, Guest, GuestError
-from vmtsim.accept.module import MODULE
 from vmtsim.accept.run import Versions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from vmtsim.accept.drivers import Driver
     from vmtsim.accept.shell import Shell
 
 ARCHIVE = "files.tar"
@@ -36,6 +36,7 @@ class Visit:
 
     def __init__(
         self,
+        driver: Driver,
         command: str,
         account: Account,
         report: Path,
@@ -46,6 +47,7 @@ class Visit:
     ) -> None:
         self.facts = Facts()
         self.versions = Versions()
+        self._driver = driver
         self._words = shlex.split(command)
         self._account = account
         self._report = report
@@ -107,10 +109,11 @@ class Visit:
 
     def _files_in(self, shell: Shell, brought: dict[str, Path]) -> str:
         """Return the directory of the files in the guest; without one, write an archive for it."""
-        size = brought[MODULE].stat().st_size
+        file = self._driver.file
+        size = brought[file].stat().st_size
         for place in guest.PLACES:
             folder = f"{place}/{files.FOLDER}"
-            found = shell.run(f"wc -c <{folder}/{MODULE} && ls {folder}/guest.sh")
+            found = shell.run(f"wc -c <{folder}/{file} && ls {folder}/guest.sh")
             if found.ok and found.output.split()[0] == str(size):
                 return folder
         self._report.mkdir(parents=True, exist_ok=True)
@@ -125,20 +128,23 @@ class Visit:
 
     def _walk(self, inside: Guest, python: str) -> list[verdict.Property]:
         self._say("loading the driver")
-        inside.call("free")
-        loaded = inside.call("load")
+        name = self._driver.name
+        inside.call("free", name)
+        loaded = inside.call("load", name)
         if not loaded.ok:
             return [verdict.Property("the module loads", verdict.BROKEN, guest.failure(loaded))]
         properties = [verdict.Property("the module loads", verdict.HELD)]
         # A built-in vmt(4) that is attached stays so until drvctl detaches it.
-        built_in = inside.call("device").output.strip()
+        built_in = inside.call("device", name).output.strip()
         if built_in:
             inside.call("detach", built_in)
         inside.call("rescan", "cpu0")
         self._say("doing the walkthrough")
-        properties += walk.Walk(inside.shell, inside.folder, python).take()
-        unloaded = inside.do("unload", "vmt")
-        left = inside.call("device").output.strip()
+        properties += walk.Walk(
+            inside.shell, inside.folder, name, self._driver.steps, python
+        ).take()
+        unloaded = inside.do("unload", name)
+        left = inside.call("device", name).output.strip()
         good = unloaded == "0" and not left
         properties.append(
             verdict.Property(

@@ -1,4 +1,4 @@
-"""The administrator's use of the driver, step by step: the walkthrough of docs/guest.md.
+"""The administrator's use of a driver, step by step: the walkthrough of docs/guest.md.
 
 It needs a host that answers, simulated or real: `vmtsim accept` in QEMU, or VMware itself.  If the
 guest has Python, vmtctl does the same steps.
@@ -9,57 +9,76 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from vmtgen.common.dataclass import dataclass
+
 from vmtsim.accept.guest import Guest, failure
 from vmtsim.accept.verdict import BROKEN, HELD, NOT_JUDGED, Property
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from vmtsim.accept.shell import Result, Shell
 
 NAME = "walk"
-SUMMARY = "An administrator's steps: attach, query the host, check the clock, detach; vmtctl"
-_ATTACHED, _ANSWER = 20.0, 20.0
-_ERRORS = ("send_errors", "receive_errors", "refused")
+SUMMARY = "An administrator's steps: attach, read the driver's nodes, detach, attach; vmtctl"
+_ATTACHED = 20.0
 VMTCTL = "vmtctl.pyz"
 
 
-class Walk:
-    """Does the steps on a shell, and records the result of each."""
+@dataclass(frozen=True)
+class Step:
+    """A step of one driver; ``vmtctl``: it needs vmtctl in the guest."""
 
-    def __init__(self, shell: Shell, folder: str, python: str = "") -> None:
+    take: Callable[[Walk], None]
+    vmtctl: bool = False
+
+
+class Walk:
+    """Does the steps on a shell, and records the result of each.
+
+    ``steps`` are those of the driver ``name`` between attaching and detaching, and what vmtctl does
+    with it.
+    """
+
+    def __init__(
+        self, shell: Shell, folder: str, name: str, steps: Sequence[Step], python: str = ""
+    ) -> None:
         self.guest = Guest(shell, folder)
+        self.name = name
         self.python = python
+        self._steps = steps
         self.device = ""
         self.properties: list[Property] = []
 
     def take(self) -> list[Property]:
         """Do all steps; the device is attached at the end if it was at the beginning."""
-        if not self._note("the device attaches", self._is_there(there=True), "no device at cpu0"):
+        if not self.note("the device attaches", self.is_there(there=True), "no device at cpu0"):
             return self.properties
-        self._host()
-        self._clock()
-        self._counters()
+        for step in self._steps:
+            if not step.vmtctl:
+                step.take(self)
         self._leave_and_come("detach", "rescan")
         self._vmtctl()
         return self.properties
 
-    def _note(self, name: str, good: bool, detail: str = "") -> bool:
+    def note(self, name: str, good: bool, detail: str = "") -> bool:
+        """Record a property, with its detail if it does not hold."""
         self.properties.append(Property(name, HELD if good else BROKEN, "" if good else detail))
         return good
 
-    def _is_there(self, *, there: bool) -> bool:
+    def is_there(self, *, there: bool) -> bool:
         """Wait until the device is attached, or detached; record its name."""
 
         def holds() -> bool:
-            name = self.guest.call("device").output.strip()
+            name = self.guest.call("device", self.name).output.strip()
             self.device = name or self.device
             return bool(name) == there
 
-        return self._until(_ATTACHED, holds)
+        return self.until(_ATTACHED, holds)
 
     @staticmethod
-    def _until(seconds: float, holds: Callable[[], bool]) -> bool:
+    def until(seconds: float, holds: Callable[[], bool]) -> bool:
+        """Wait until ``holds``; returns whether it does."""
         deadline = time.monotonic() + seconds
         while not holds():
             if time.monotonic() > deadline:
@@ -67,39 +86,22 @@ class Walk:
             time.sleep(0.5)
         return True
 
-    def _node(self, name: str) -> str:
+    def node(self, name: str) -> str:
+        """Return the value of a node of the device, "" if there is none."""
         result = self.guest.call("node", f"machdep.{self.device}.{name}")
         return result.output.strip() if result.ok else ""
 
-    def _host(self) -> None:
-        uuid = self._node("uuid")
-        self._note("the host's UUID is available", uuid.count("-") == 4, f"it is {uuid!r}")
-        sent = self.guest.call("rpc", "log vmtsim accept was here")
-        good = sent.ok and " ok 1" in sent.output
-        self._note("the host accepts a message", good, sent.output[-200:] or failure(sent))
-
-    def _clock(self) -> None:
-        found = self._until(_ANSWER, lambda: self._node("clock_sync.state") != "")
-        state = self._node("clock_sync.state")
-        good = found and not state.startswith("off")
-        self._note("the clock follows the host", good, f"its state is {state!r}")
-
-    def _counters(self) -> None:
-        wrong = {name: self._node(f"stats.{name}") for name in _ERRORS}
-        shown = ", ".join(f"{name} {value or 'unknown'}" for name, value in wrong.items())
-        self._note("no message failed", all(v == "0" for v in wrong.values()), shown)
-
     def _leave_and_come(self, detach: str, attach: str) -> None:
         left = self.guest.call(detach, self.device)
-        gone = left.ok and self._is_there(there=False)
-        self._note(
+        gone = left.ok and self.is_there(there=False)
+        self.note(
             f"{detach}: the device detaches",
             gone,
             failure(left) if not left.ok else "it stays attached",
         )
         back = self.guest.call(attach, "cpu0")
-        good = back.ok and self._is_there(there=True)
-        self._note(
+        good = back.ok and self.is_there(there=True)
+        self.note(
             f"{attach}: it attaches again",
             good,
             failure(back) if not back.ok else "it does not attach",
@@ -112,20 +114,18 @@ class Walk:
                 Property(name, NOT_JUDGED, "the guest has no Python, or no vmtctl")
             )
             return
-        self._runs("status")
+        self.runs("status")
         # vmtctl doctor may report problems of this system: that is not a defect of vmtctl.
-        self._runs("doctor", good=(0, 1, 2))
-        for verb, there in (("detach", False), ("attach", True)):
-            done = self._call(verb)
-            good = done.ok and self._is_there(there=there)
-            self._note(f"vmtctl {verb}", good, done.output[-300:])
-        done = self._call("clock", "30")
-        period = self._node("clock_sync.period")
-        self._note("vmtctl clock 30", done.ok and period == "30", f"{done.output} {period}"[-300:])
+        self.runs("doctor", good=(0, 1, 2))
+        for step in self._steps:
+            if step.vmtctl:
+                step.take(self)
 
-    def _call(self, *words: str) -> Result:
+    def vmtctl(self, *words: str) -> Result:
+        """Run vmtctl in the guest."""
         return self.guest.call("vmtctl", self.python, *words)
 
-    def _runs(self, *words: str, good: tuple[int, ...] = (0,)) -> None:
-        done = self._call(*words)
-        self._note(f"vmtctl {' '.join(words)}", done.status in good, done.output[-300:])
+    def runs(self, *words: str, good: tuple[int, ...] = (0,)) -> None:
+        """Run vmtctl and record whether its exit status is a good one."""
+        done = self.vmtctl(*words)
+        self.note(f"vmtctl {' '.join(words)}", done.status in good, done.output[-300:])

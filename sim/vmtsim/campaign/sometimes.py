@@ -149,8 +149,8 @@ def _of(subject: Subject) -> Mapping[str, tuple[str, Callable[[Event], bool]]]:
 def expected(subject: Subject, counters: Iterable[str]) -> tuple[str, ...]:
     """Return the names of all properties for a driver with these counters.
 
-    A driver's counters, below machdep in sysctl or in evcnt(9), show the faults that it detects, not
-    its messages.  A driver that makes no allocation that may fail gets no fault of the kernel.
+    A driver's counters, below machdep in sysctl or in evcnt(9), show the faults that it detects,
+    not its messages.  A driver that makes no allocation that may fail gets no fault of the kernel.
     """
     faults = sorted(ALL_FAULTS) if subject.vmware else []
     return (

@@ -52,6 +52,8 @@ class Balloon:
         self.guest = 0  # its GUEST_ID
         self.limit = 0  # the guest's memory in pages, as the guest reports it
         self.resets = 0
+        self.calls = 0  # on its port
+        self.polls = 0  # how often the guest requested the target
         self.taken_back = 0  # pages that the guest took back although the host requested them
         self.locked: set[int] = set()
         self._started = False
@@ -74,6 +76,11 @@ class Balloon:
         """The number of pages that the host has."""
         return len(self.locked)
 
+    @property
+    def started(self) -> bool:
+        """Whether a driver in the guest works with it: it agreed on a capability."""
+        return self._started and bool(self._capabilities)
+
     def reset(self) -> None:
         """Start over, as after a revert: all pages are the guest's again, and it has to START."""
         self._started = False
@@ -88,6 +95,7 @@ class Balloon:
 
     def call(self, frame: Frame) -> None:
         """Execute the call in ``frame``, in place."""
+        self.calls += 1
         options = self._context.options
         if options.kind != "vmware" or not options.ports or options.balloon == "none":
             frame.arg0 = _ALL_ONES
@@ -139,6 +147,7 @@ class Balloon:
 
     def _get_target(self, frame: Frame) -> int:
         self.limit = frame.arg1 & _ALL_ONES
+        self.polls += 1
         if self.taken_back != self._taken_back:
             pages, self._taken_back = self.taken_back - self._taken_back, self.taken_back
             self._context.trace.emit("balloon.taken-back", pages=pages)

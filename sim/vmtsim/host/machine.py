@@ -299,7 +299,7 @@ class Host:
     def summary(self) -> dict[str, Any]:
         """Return the figures that matter at the end of a run."""
         return {
-            "calls": self.backdoor.calls,
+            "calls": self.backdoor.calls + self.balloon.calls,
             "resets": self.tclo.resets,
             "tools": self.tools.status,
             "guest": self.power.guest_state,

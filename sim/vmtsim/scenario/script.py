@@ -119,9 +119,9 @@ def directory() -> Path:
     return packaged if packaged.is_dir() else Path(__file__).parents[2] / "scenarios"
 
 
-def shipped() -> dict[str, Path]:
-    """Return the scenarios that ship, by name."""
-    return {path.stem: path for path in sorted(directory().glob("*.yaml"))}
+def shipped(folder: str = "") -> dict[str, Path]:
+    """Return the scenarios that ship, by name; ``folder`` has those of another driver than vmt."""
+    return {path.stem: path for path in sorted((directory() / folder).glob("*.yaml"))}
 
 
 def load(name: str | Path) -> Scenario:

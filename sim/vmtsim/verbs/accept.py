@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from vmtsim.accept.boot import Account
+    from vmtsim.accept.drivers import Driver
     from vmtsim.accept.run import Acceptance, Plan
     from vmtsim.accept.verdict import Result
     from vmtsim.scenario.script import Scenario
@@ -32,6 +33,7 @@ examples:
   vmtsim accept --disk i386.qcow2 --machine i386 --user root --password-file pw
   vmtsim accept --disk live.img.gz --scenario boot-to-halt detach-attach --report out
   vmtsim accept --no-host --console 'ssh root@guest'  only the walkthrough, on real VMware
+  vmtsim accept --disk live.img.gz --driver vmmemctl  the memory balloon
   vmtsim accept --list                               list the scenarios
 
 The command boots the image without writing to it: all changes are discarded at the end.  It goes
@@ -101,7 +103,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     driver = parser.add_argument_group("the driver")
     driver.add_argument(
-        "--module", type=Path, metavar="FILE", help="vmt.kmod, or an archive made by vmtgen dist"
+        "--driver",
+        default="vmt",
+        choices=("vmt", "vmmemctl"),
+        help="vmt, or vmmemctl, the memory balloon (vmt)",
+    )
+    driver.add_argument(
+        "--module", type=Path, metavar="FILE", help="its .kmod, or an archive made by vmtgen dist"
     )
     driver.add_argument(
         "--scenario",
@@ -169,19 +177,21 @@ def _account(args: argparse.Namespace) -> Account:
     return Account(args.user, lines[0] if lines else "")
 
 
-def _scenarios(names: list[str] | None) -> tuple[frozenset[str], list[Scenario]]:
+def _scenarios(driver: Driver, names: list[str] | None) -> tuple[frozenset[str], list[Scenario]]:
     """Return the extras that are requested, and the scenarios."""
-    from vmtsim.accept.run import DEFAULT, EXTRAS  # noqa: PLC0415
     from vmtsim.scenario import script  # noqa: PLC0415
 
-    chosen = list(DEFAULT) if names is None else names
+    known = driver.scenarios()
+    extras = {each.name for each in driver.extras}
+    chosen = list(driver.default) if names is None else names
     if chosen == ["all"]:
-        chosen = [*EXTRAS, *script.shipped()]
-    extras = frozenset(chosen) & EXTRAS.keys()
-    return extras, [script.load(name) for name in chosen if name not in EXTRAS]
+        chosen = [*extras, *known]
+    played = [script.load(known.get(name, name)) for name in chosen if name not in extras]
+    return frozenset(chosen) & extras, played
 
 
 def _plan(args: argparse.Namespace) -> Plan:
+    from vmtsim.accept.drivers import DRIVERS  # noqa: PLC0415
     from vmtsim.accept.machine import MachineOptions  # noqa: PLC0415
     from vmtsim.accept.run import Plan  # noqa: PLC0415
 
@@ -189,7 +199,8 @@ def _plan(args: argparse.Namespace) -> Plan:
         _fail("no guest", "--disk IMAGE (a live image of NetBSD, for example), or --kernel NETBSD")
     if args.append is not None and args.kernel is None:
         _fail("--append without --kernel", "a disk's boot loader takes its arguments from boot.cfg")
-    extras, scenarios = _scenarios(args.scenario)
+    driver = DRIVERS[args.driver]
+    extras, scenarios = _scenarios(driver, args.scenario)
     if args.keep:
         extras -= {"power-off"}
     return Plan(
@@ -203,6 +214,7 @@ def _plan(args: argparse.Namespace) -> Plan:
             bus=args.disk_bus,
         ),
         scenarios=scenarios,
+        driver=driver,
         extras=extras,
         disk=args.disk,
         kernel=args.kernel,
@@ -215,15 +227,16 @@ def _plan(args: argparse.Namespace) -> Plan:
     )
 
 
-def _list() -> int:
-    from vmtsim.accept.run import DEFAULT, EXTRAS  # noqa: PLC0415
+def _list(module: str) -> int:
+    from vmtsim.accept.drivers import DRIVERS  # noqa: PLC0415
     from vmtsim.scenario import script  # noqa: PLC0415
 
-    for name, summary in EXTRAS.items():
-        sys.stdout.write(f"* {name:<24}          {summary}\n")
-    for name in script.shipped():
-        scenario = script.load(name)
-        mark = "*" if name in DEFAULT else " "
+    driver = DRIVERS[module]
+    for extra in driver.extras:
+        sys.stdout.write(f"* {extra.name:<24}          {extra.summary}\n")
+    for name, path in driver.scenarios().items():
+        scenario = script.load(path)
+        mark = "*" if name in driver.default else " "
         sys.stdout.write(f"{mark} {name:<24} {scenario.duration / 1e9:5.0f} s  ")
         sys.stdout.write(f"{scenario.summary.partition(';')[0].partition(':')[0][:60]}\n")
     sys.stdout.write("* run by default, without --scenario\n")
@@ -237,7 +250,7 @@ def _leave(number: int, _frame: FrameType | None) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the acceptance test and write the report."""
     if args.list:
-        return _list()
+        return _list(args.driver)
     if args.no_host or args.console is not None:
         return _visit(args)
     from vmtsim.accept import report  # noqa: PLC0415
@@ -284,6 +297,7 @@ def _summary(args: argparse.Namespace, results: list[Result]) -> int:
 def _visit(args: argparse.Namespace) -> int:
     """Do the walkthrough on a guest that runs already, and write the report."""
     from vmtsim.accept import report  # noqa: PLC0415
+    from vmtsim.accept.drivers import DRIVERS  # noqa: PLC0415
     from vmtsim.accept.module import bring  # noqa: PLC0415
     from vmtsim.accept.visit import Visit  # noqa: PLC0415
 
@@ -292,13 +306,20 @@ def _visit(args: argparse.Namespace) -> int:
     if args.disk is not None or args.kernel is not None or args.scenario is not None:
         _fail("--no-host starts no machine and runs no scenario", "omit --disk, --kernel ...")
     say = _progress(args)
+    driver = DRIVERS[args.driver]
     with tempfile.TemporaryDirectory(prefix="vmt-accept-") as work:
 
         def brought(release: str, port: str) -> dict[str, Path]:
-            return bring(args.module, release, port, Path(work), say)
+            return bring(driver, args.module, release, port, Path(work), say)
 
         visit = Visit(
-            args.console, _account(args), args.report, brought, say, timeout=args.boot_timeout
+            driver,
+            args.console,
+            _account(args),
+            args.report,
+            brought,
+            say,
+            timeout=args.boot_timeout,
         )
         results = [visit.take()]
         report.write(args.report, visit, results)

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import json
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING
 
 import pytest
-from vmtgen.common.dataclass import dataclass, replace
-from vmtsim import cli
+from acceptrun import Run, run
+from vmtgen.common.dataclass import replace
 from vmtsim.accept.compare import compare, messages
 from vmtsim.core.trace import Event, read_events
-
-from tests.patience import HANG
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -83,19 +79,6 @@ duration: 5
 """
 
 
-@dataclass
-class Run:
-    """One run: exit status, output, report."""
-
-    status: int
-    printed: str
-    folder: Path
-    report: dict[str, Any]
-
-    def scenario(self, name: str) -> dict[str, Any]:
-        return next(each for each in self.report["scenarios"] if each["name"] == name)
-
-
 @pytest.fixture(scope="module")
 def accept(
     guest_image: Guest,
@@ -103,32 +86,7 @@ def accept(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Callable[..., Run]:
     """A function that runs it with scenarios, given as name=text."""
-
-    def run(words: str, *extras: str, **scenarios: str) -> Run:
-        folder = tmp_path_factory.mktemp("run")
-        paths = []
-        for name, text in scenarios.items():
-            paths.append(folder / f"{name}.yaml")
-            paths[-1].write_text(text, encoding="utf-8")
-        secret = folder / "password"
-        secret.write_text("open sesame\n", encoding="utf-8")
-        out = io.StringIO()
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
-            status = cli.main(
-                [
-                    *("accept", "--kernel", str(guest_image.kernel), "--append", words),
-                    *("--qemu", str(guest_qemu), "--memory", "64", "--boot-timeout", str(HANG)),
-                    *("--slow", "20", "--module", str(guest_image.module)),
-                    *("--password-file", str(secret), "--report", str(folder / "report")),
-                    *("--scenario", *extras, *map(str, paths)),
-                ]
-            )
-        said = out.getvalue()
-        path = folder / "report" / "report.json"
-        assert path.is_file(), said
-        return Run(status, said, folder / "report", json.loads(path.read_text(encoding="utf-8")))
-
-    return run
+    return partial(run, guest_image, guest_qemu, tmp_path_factory)
 
 
 @pytest.fixture(scope="module")

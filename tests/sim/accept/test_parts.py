@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from vmtsim.accept import disks, files, guest, machine, run, session, verdict
+from vmtsim.accept import disks, drivers, files, guest, machine, module, run, session, verdict
 from vmtsim.accept.disks import Disk, DiskError, prepared
 from vmtsim.accept.guest import Facts
 from vmtsim.accept.machine import MachineOptions, command
@@ -289,9 +289,9 @@ def test_built_in_driver_is_detected_before_module_load(inside: Inside) -> None:
     inside.tool("modstat", f"echo '{head}'; [ -e {inside.folder}/gone ] || echo '{row}'")
     inside.tool("modunload", f": >{inside.folder}/gone")
     inside.tool("modload")
-    assert inside.call("free").returncode == 0
-    assert inside.call("free").returncode == 0
-    assert inside.call("load").returncode == 0
+    assert inside.call("free", "vmt").returncode == 0
+    assert inside.call("free", "vmt").returncode == 0
+    assert inside.call("load", "vmt").returncode == 0
     done = [line for line in inside.log() if not line.startswith("modstat")]
     assert done == ["modunload vmt", f"modload -b force=true {inside.folder}/vmt.kmod"]
 
@@ -381,6 +381,35 @@ def test_reporter_repeats_events_with_same_number(tmp_path: Path, require_tool: 
     assert found.groups()[:3] == ("reset_button", "pressed", "vmt0")
 
 
+# The module.
+
+
+def _dist(words: list[str], **_how: Any) -> subprocess.CompletedProcess[str]:
+    """`vmtgen dist` as far as names go: an archive for each module, or for the named one."""
+    out = Path(words[words.index("--out") + 1])
+    out.mkdir(exist_ok=True)
+    named = [words[words.index("--module") + 1]] if "--module" in words else ["vmmemctl", "vmt"]
+    for name in named:
+        (out / f"{name}-0.1.0-netbsd-11.0-amd64.tgz").touch()
+    return subprocess.CompletedProcess(words, 0, "", "")
+
+
+@pytest.mark.parametrize("name", ["vmt", "vmmemctl"])
+def test_archive_of_the_driver_is_built(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`vmtgen dist` makes archives of all drivers unless one is named."""
+    monkeypatch.setattr(subprocess, "run", _dist)
+    made = module._made(drivers.DRIVERS[name], "11.0", "amd64", tmp_path, _ignored)
+    assert made.name == f"{name}-0.1.0-netbsd-11.0-amd64.tgz"
+
+
+def test_module_of_other_driver_is_refused(tmp_path: Path, vmmemctl: Path) -> None:
+    with pytest.raises(module.ModuleError, match="is the module 'vmmemctl', not vmt") as caught:
+        module.bring(drivers.DEFAULT, vmmemctl, "11.0", "amd64", tmp_path, _ignored)
+    assert caught.value.hint == "--driver names the driver under test"
+
+
 # Verdicts.
 
 
@@ -417,6 +446,7 @@ def test_unobserved_property_does_not_count_as_held() -> None:
         (End(alive=True, unload="EBUSY (16)"), "the module unloads and leaks nothing"),
         (End(alive=True, unload="0", device="vmt0"), "the module unloads and leaks nothing"),
         (End(alive=True, unload="0", channels=[0]), "the module unloads and leaks nothing"),
+        (End(alive=True, unload="0", pages=1), "the module unloads and leaks nothing"),
     ],
 )
 def test_leftovers_violate_property(end: End, name: str) -> None:

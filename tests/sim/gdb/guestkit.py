@@ -26,13 +26,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 HERE = Path(__file__).parent / "guest"
-SOURCES = ("boot.S", "devices.c", "guest.c", "kernel.c", "module.c", "net.c", "shell.c", "text.c")
+SOURCES = (
+    "boot.S", "devices.c", "guest.c", "kernel.c", "module.c", "net.c", "pages.c", "shell.c",
+    "text.c",
+)  # fmt: skip
 # Where modloads go: the module area of guest/boot.S is the last gigabyte.
 BASES = (0xFFFFFFFF_C0000000, 0xFFFFFFFF_C0800000)
 _MAGIC = 0x314B534944544D56
-_NAME_SIZE = 64
+_NAME_SIZE, _MODULE_SIZE = 64, 16
 _STUBS, _STUB_SIZE = 128, 16
-# Functions of the driver that the guest calls from its other vCPU, as guest/module.c reads them.
+# Functions of vmt that the guest calls from its other vCPU, as guest/module.c reads them; another
+# driver has none of them.
 _CALLED = (
     "vmt_get_time_full",
     "vmt_channel_open",
@@ -52,7 +56,7 @@ class Guest:
     symbols: dict[str, int]
 
 
-def build_guest(root: Path, out: Path) -> Guest:
+def build_guest(root: Path, out: Path, driver: str = "vmt") -> Guest:
     """Compile the guest and the driver as it ships, and link the driver for the guest."""
     targets = load_targets()
     machine = targets.machine("amd64")
@@ -82,13 +86,13 @@ def build_guest(root: Path, out: Path) -> Guest:
     _run([*linker, "-T", str(HERE / "guest.ld"), "-o", str(kernel), *objects])
     # Not static, as in a kernel: the compiler must not put them into their callers.
     built = build_module(
-        root / "kmod" / "vmt",
+        root / "kmod" / driver,
         out=out,
         extra_flags=("-DVMT_LOCAL=", "-DVMT_LOCAL_TABLE=", "-DVMT_LOCAL_DATA=extern"),
     )
     disk = out / "modules.bin"
     symbols = _symbols(kernel)
-    disk.write_bytes(_disk(built.module, symbols))
+    disk.write_bytes(_disk(built.module, symbols, driver))
     return Guest(kernel, disk, built.path, symbols)
 
 
@@ -107,7 +111,7 @@ def _symbols(kernel: Path) -> dict[str, int]:
         }
 
 
-def _disk(module: Module, kernel: dict[str, int]) -> bytes:
+def _disk(module: Module, kernel: dict[str, int], driver: str) -> bytes:
     """Return the linked images as guest/module.c reads them."""
     missing = [name for name in module.imports if name not in kernel]
     assert len(missing) <= _STUBS
@@ -115,11 +119,14 @@ def _disk(module: Module, kernel: dict[str, int]) -> bytes:
         name: kernel["missing_stubs"] + _STUB_SIZE * index for index, name in enumerate(missing)
     }
     known = {name: kernel[name] for name in module.imports if name in kernel} | stubs
-    size = struct.calcsize("<4Q")
+    size = struct.calcsize(f"<4Q{_MODULE_SIZE}s")
     image_size = struct.calcsize("<15Q")
     names_at = size + image_size * len(BASES)
     names = b"".join(name.encode()[: _NAME_SIZE - 1].ljust(_NAME_SIZE, b"\0") for name in missing)
-    head = struct.pack("<4Q", _MAGIC, len(BASES), len(missing), names_at)
+    head = struct.pack(
+        f"<4Q{_MODULE_SIZE}s", _MAGIC, len(BASES), len(missing), names_at, driver.encode()
+    )
+    called = {symbol.name for symbol in module.symbols} & set(_CALLED)
     content = b""
     at = names_at + len(names)
     for base in BASES:
@@ -130,8 +137,8 @@ def _disk(module: Module, kernel: dict[str, int]) -> bytes:
             image = linked.images.get(region, b"")  # type: ignore[call-overload]
             fields += [bases[region], at + len(content), len(image)]
             content += image
-        fields.append(linked.address_of("vmt_modcmd"))
-        fields += [linked.address_of(name) for name in _CALLED]
+        fields.append(linked.address_of(f"{driver}_modcmd"))
+        fields += [linked.address_of(name) if name in called else 0 for name in _CALLED]
         head += struct.pack("<15Q", *fields)
     return head + names + content
 

@@ -90,17 +90,24 @@ void
 rescan(void)
 {
 	static struct device device;
-	struct cpufeature_attach_args args = { .ci = curcpu(), .name = "vm" };
+	static const char *const features[] = { "vm", "padlock" };
+	struct cpufeature_attach_args args = { .ci = curcpu() };
 	struct cfattach *ca = attachments[0].cfai_list[0];
+	bool found = false;
 
-	if (the_device != NULL ||
-	    (*ca->ca_match)(NULL, configuration, &args) == 0)
+	if (the_device != NULL)
 		return;
-	strlcpy(device.d_name, "vmt0", sizeof(device.d_name));
+	for (u_int i = 0; i < __arraycount(features) && !found; i++) {
+		args.name = features[i];
+		found = (*ca->ca_match)(NULL, configuration, &args) != 0;
+	}
+	if (!found)
+		return;
+	snprintf(device.d_name, sizeof(device.d_name), "%s0", module_name());
 	device.d_private = kmem_zalloc(ca->ca_devsize, KM_SLEEP);
 	device.d_attach = ca;
 	the_device = &device;
-	printf("vmt0 at cpu0");
+	printf("%s at cpu0", device.d_name);
 	(*ca->ca_attach)(NULL, the_device, &args);
 }
 
@@ -135,7 +142,7 @@ detach_device(void)
 		return error;
 	kmem_free(device->d_private, device->d_attach->ca_devsize);
 	the_device = NULL;
-	printf("vmt0: detached\n");
+	printf("%s: detached\n", device->d_name);
 	return 0;
 }
 
@@ -214,7 +221,7 @@ sysmon_pswitch_event(struct sysmon_pswitch *s, int event)
 		power_event = s->smpsw_type == PSWITCH_TYPE_POWER ? 'h' : 'r';
 }
 
-/* sysctl(9): only the nodes below "rpc" are called; data is read as it is. */
+/* sysctl(9): one level of names, the last of each path. */
 
 struct node nodes[64];
 u_int node_count;
@@ -230,8 +237,8 @@ sysctl_createv(struct sysctllog **logp, int flags,
 	if (node != NULL)
 		*node = &rpc_node;
 	*logp = (struct sysctllog *)&rpc_node;
-	if (handler == NULL && data != NULL && node_count < __arraycount(nodes))
-		nodes[node_count++] = (struct node){ name, type, data };
+	if (data != NULL && node_count < 64)
+		nodes[node_count++] = (struct node){ name, type, data, handler };
 	if (strcmp(name, "request") == 0 || strcmp(name, "reply") == 0) {
 		if (name[2] == 'q')
 			request_handler = handler;
@@ -249,6 +256,38 @@ sysctl_teardown(struct sysctllog **logp)
 	request_handler = reply_handler = NULL;
 	node_count = 0;
 	*logp = NULL;
+}
+
+int
+sysctl_lookup(SYSCTLFN_ARGS)
+{
+	const int type = rnode->sysctl_flags & 0xf;
+	const size_t size = type == CTLTYPE_INT ? sizeof(int) :
+	    type == CTLTYPE_QUAD ? sizeof(uint64_t) :
+	    strlen(rnode->sysctl_data) + 1;
+
+	if (oldp != NULL) {
+		if (*oldlenp < size)
+			return ENOMEM;
+		memcpy(oldp, rnode->sysctl_data, size);
+		*oldlenp = size;
+	}
+	if (newp != NULL)
+		memcpy(rnode->sysctl_data, newp, newlen);
+	return 0;
+}
+
+/* Read or write a node, through its handler if it has one. */
+int
+use_node(const struct node *node, void *old, size_t *oldlen, const void *new,
+    size_t newlen)
+{
+	struct sysctlnode sn = { .sysctl_flags = node->n_type };
+
+	sn.sysctl_data = node->n_data;
+	strlcpy(sn.sysctl_name, node->n_name, sizeof(sn.sysctl_name));
+	return (*(node->n_handler == NULL ? sysctl_lookup : node->n_handler))(
+	    NULL, 0, old, oldlen, new, newlen, NULL, curlwp, &sn);
 }
 
 int

@@ -6,6 +6,7 @@
 #include <sys/param.h>
 #include <sys/systm.h>
 #include <sys/device.h>
+#include <sys/sysctl.h>
 
 /* One thread of the driver; it belongs to one vCPU and gives way by itself. */
 struct lwp {
@@ -32,6 +33,7 @@ void	switch_stack(uint64_t **, uint64_t *);
 extern char thread_entry[];
 
 /* module.c: what modload(8) and the administrator do */
+const char *module_name(void);
 const char *module_words(void);
 void	module_begin(void);
 void	module_load(u_int);
@@ -55,12 +57,14 @@ int	detach_device(void);
 struct node {
 	const char	*n_name;
 	int		n_type;
-	const void	*n_data;
+	void		*n_data;
+	sysctlfn	n_handler;
 };
-extern struct node nodes[];		/* those without a handler */
+extern struct node nodes[];
 extern u_int node_count;
 bool	shutdown_hook(void);
 int	write_rpc(const char *, char *, size_t);
+int	use_node(const struct node *, void *, size_t *, const void *, size_t);
 
 static inline void
 outb(uint16_t port, uint8_t value)

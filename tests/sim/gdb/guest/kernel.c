@@ -25,19 +25,9 @@ const char ostype[] = "NetBSD";
 char hostname[256] = "guest.example";
 int hz = 100;
 
-/* 64 MB, half of it free; nothing changes them. */
-struct uvmexp uvmexp = {
-	.pagesize = PAGE_SIZE, .npages = 16384, .free = 8192, .freemin = 64
-};
-
-void
-uvm_update_uvmexp(void)
-{
-}
-
 /* Memory: a list of free pieces would be more than this guest needs. */
 
-static uint64_t heap[1 << 18];	/* 2 MB */
+static uint64_t heap[1 << 18] __aligned(PAGE_SIZE);	/* 2 MB */
 static size_t heap_used;
 static struct { void *p; size_t size; } heap_free[64];
 static volatile int heap_lock;
@@ -61,6 +51,7 @@ void *
 kmem_alloc(size_t size, km_flag_t flags)
 {
 	const size_t rounded = howmany(size, 16) * 2;
+	const size_t aligned = size == PAGE_SIZE ? PAGE_SIZE / 8 : 1;
 	void *p = NULL;
 
 	heap_enter();
@@ -71,6 +62,7 @@ kmem_alloc(size_t size, km_flag_t flags)
 		}
 	}
 	if (p == NULL) {
+		heap_used = howmany(heap_used, aligned) * aligned;
 		if (heap_used + rounded > __arraycount(heap))
 			panic("out of memory");
 		p = &heap[heap_used];
@@ -305,6 +297,18 @@ clock_settime1(struct proc *p, clockid_t clock, const struct timespec *ts,
 
 void
 adjtime1(const struct timeval *delta, struct timeval *old, struct proc *p)
+{
+}
+
+int
+ratecheck(struct timeval *last, const struct timeval *pause)
+{
+
+	return 1;
+}
+
+void
+preempt_point(void)
 {
 }
 

@@ -23,6 +23,7 @@ struct image {
 };
 struct disk {
 	uint64_t	d_magic, d_images, d_missing, d_names;
+	char		d_driver[16];
 	struct image	d_image[];
 };
 #define DISK_MAGIC	0x314b534944544d56UL
@@ -85,6 +86,14 @@ map(const struct region *region, uint64_t flags, bool present)
 	    : : : "rax", "memory");
 }
 
+/* The name of the driver. */
+const char *
+module_name(void)
+{
+
+	return disk->d_driver;
+}
+
 /* The kernel's command line. */
 const char *
 module_words(void)
@@ -124,7 +133,7 @@ module_load(u_int which)
 	map(&loaded->i_rodata, NO_EXECUTE, true);
 	printf("%-20s %-10s %-8s %-4s %-4s %-16s %-7s %s\n", "NAME", "CLASS",
 	    "SOURCE", "FLAG", "REFS", "ADDRESS", "SIZE", "REQUIRES");
-	printf("%-20s %-10s %-8s %-4s %-4d %-16lx %-7lu %s\n", "vmt", "driver",
+	printf("%-20s %-10s %-8s %-4s %-4d %-16lx %-7lu %s\n", disk->d_driver, "driver",
 	    "filesys", "-", 0, loaded->i_text.r_base, loaded->i_text.r_size,
 	    "sysmon_power");
 	error = (*(int (*)(modcmd_t, void *))loaded->i_modcmd)(
@@ -175,6 +184,10 @@ module_busy(u_int times)
 
 	before = 0;
 	start = uptime_ns();
+	if (open == NULL) {
+		printf("busy: the driver has no channel\n");
+		return;
+	}
 	if ((*open)(&channel) != 0) {
 		printf("busy: no channel\n");
 		return;

@@ -104,9 +104,9 @@ rpc(const char *words)
 	return 0;
 }
 
-/* machdep.vmt0.NAME: a string or a 64-bit counter without a handler. */
-static int
-node(const char *name)
+/* The node of machdep.DEVICE.NAME, by the last part of its name. */
+static const struct node *
+node_of(const char *name)
 {
 	const struct node *each;
 	const char *last = name;
@@ -114,22 +114,61 @@ node(const char *name)
 	for (; *name != '\0'; name++)
 		if (*name == '.')
 			last = name + 1;
-	if (strcmp(last, "state") == 0) {
-		/* Its handler is not called here. */
-		printf("unknown to this guest\n");
-		return 0;
-	}
-	for (each = nodes; each < &nodes[node_count]; each++) {
-		if (strcmp(each->n_name, last) != 0 || the_device == NULL)
-			continue;
-		if (each->n_type == CTLTYPE_STRING)
-			printf("%s\n", (const char *)each->n_data);
-		else
-			printf("%lu\n", *(const uint64_t *)each->n_data);
-		return 0;
-	}
+	for (each = nodes; each < &nodes[node_count]; each++)
+		if (strcmp(each->n_name, last) == 0 && the_device != NULL)
+			return each;
 	printf("sysctl: second level name '%s' is invalid\n", last);
-	return 1;
+	return NULL;
+}
+
+static int
+node(const char *name)
+{
+	static union { int i; uint64_t q; char s[512]; } value;
+	const struct node *found = node_of(name);
+	size_t size = sizeof(value);
+
+	if (found == NULL || use_node(found, &value, &size, NULL, 0) != 0)
+		return 1;
+	if (found->n_type == CTLTYPE_STRING)
+		printf("%s\n", value.s);
+	else if (found->n_type == CTLTYPE_INT)
+		printf("%d\n", value.i);
+	else
+		printf("%lu\n", value.q);
+	return 0;
+}
+
+/* NAME=NUMBER */
+static int
+set_node(const char *words)
+{
+	char name[LINE];
+	const struct node *found;
+	char *equals;
+	int value;
+
+	strlcpy(name, words, sizeof(name));
+	if ((equals = find(name, "=")) == NULL)
+		return 1;
+	*equals = '\0';
+	value = strtoul(equals + 1, NULL, 10);
+	if ((found = node_of(name)) == NULL || found->n_type != CTLTYPE_INT ||
+	    use_node(found, NULL, NULL, &value, sizeof(value)) != 0)
+		return 1;
+	printf("%s: -> %d\n", name, value);
+	return 0;
+}
+
+/* Do the words name this action on the driver, or on its device? */
+static bool
+of_driver(const char *words, const char *action, const char *unit)
+{
+	char expected[64];
+
+	snprintf(expected, sizeof(expected), "%s %s%s", action, module_name(),
+	    unit);
+	return strcmp(words, expected) == 0;
 }
 
 static int
@@ -138,7 +177,7 @@ facts(void)
 
 	printf("system=NetBSD\nrelease=11.0\nmachine=amd64\narch=x86_64\n"
 	    "version=NetBSD 11.0 (GUEST) #0\ncpus=%u\nhostname=%s\n"
-	    "card=wm0\nvmt=\n", cpus, hostname);
+	    "card=wm0\n", cpus, hostname);
 	return 0;
 }
 
@@ -187,7 +226,7 @@ verb(const char *words)
 	if (strcmp(words, "quiet") == 0 ||
 	    begins(words, "powerd ") || begins(words, "addresses "))
 		return 0;
-	if (strcmp(words, "free") == 0) {
+	if (of_driver(words, "free", "")) {
 		module_unload();
 		return 0;
 	}
@@ -195,29 +234,31 @@ verb(const char *words)
 		strlcpy(hostname, words + 9, 256);
 		return 0;
 	}
-	if (strcmp(words, "load") == 0) {
+	if (of_driver(words, "load", "")) {
 		module_load(0);
 		return !module_loaded();
 	}
-	if (strcmp(words, "unload vmt") == 0) {
+	if (of_driver(words, "unload", "")) {
 		module_unload();
 		return module_loaded();
 	}
-	if (strcmp(words, "detach vmt0") == 0)
+	if (of_driver(words, "detach", "0"))
 		return detach();
 	if (strcmp(words, "rescan cpu0") == 0) {
 		rescan();
 		return 0;
 	}
-	if (strcmp(words, "device") == 0) {
+	if (of_driver(words, "device", "")) {
 		if (the_device != NULL)
-			printf("vmt0\n");
+			printf("%s\n", device_xname(the_device));
 		return 0;
 	}
 	if (begins(words, "rpc "))
 		return rpc(words + 4);
 	if (begins(words, "node "))
 		return node(words + 5);
+	if (begins(words, "sysctl "))
+		return set_node(words + 7);
 	printf("unknown command %s\n", words);
 	return 64;
 }
