@@ -78,9 +78,18 @@ def looks(cls: type, options: dict[str, bool]) -> list[object]:
     return seen
 
 
+def used(cls: type, count: int) -> type:
+    """The class after so many instances: many of them compile ``__init__``."""
+    for _ in range(count):
+        cls(x=1, self=2)
+    return cls
+
+
+@pytest.mark.parametrize("count", [0, 100])
 @pytest.mark.parametrize("options", OPTIONS, ids=lambda given: "-".join(given) or "plain")
-def test_class_is_that_of_standard_library(options: dict[str, bool]) -> None:
-    assert looks(point(ours, options), options) == looks(point(dataclasses, options), options)
+def test_class_is_that_of_standard_library(options: dict[str, bool], count: int) -> None:
+    mine, theirs = used(point(ours, options), count), point(dataclasses, options)
+    assert looks(mine, options) == looks(theirs, options)
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=lambda given: "-".join(given) or "plain")
@@ -213,11 +222,23 @@ def test_slotted_frozen_instance_goes_to_another_process() -> None:
     assert copy.deepcopy(sent) == sent
 
 
-def test_nothing_is_compiled_before_the_first_instance(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_compiled_for_a_few_instances(monkeypatch: pytest.MonkeyPatch) -> None:
     compiled = []
     kept = exec
     monkeypatch.setattr("builtins.exec", lambda *given: compiled.append(kept(*given)))
     cls = point(ours, {"frozen": True, "slots": True, "order": True})
-    assert compiled == []
-    first, second = cls(1, 2), cls(3, 4)
-    assert (len(compiled), first < second) == (1, True)
+    first, second = cls(1, 2), cls(3, self=4)
+    assert (compiled, first < second, second.names) == ([], True, [])
+    assert used(cls, 100)(1, 2) == first
+    assert len(compiled) == 1
+
+
+@pytest.mark.parametrize("arguments", [(), (1,), (1, 2, 3, 4, 5, 6)])
+def test_wrong_arguments_of_first_instance_are_named(arguments: tuple[int, ...]) -> None:
+    """The message is Python's own."""
+    said = []
+    for library in (ours, dataclasses):
+        with pytest.raises(TypeError) as caught:
+            point(library, {})(*arguments)
+        said.append(str(caught.value))
+    assert said[0] == said[1]

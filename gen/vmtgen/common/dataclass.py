@@ -1,12 +1,12 @@
-"""The standard library's ``dataclass``, almost free for a class of which no instance is made.
+"""The standard library's ``dataclass``, almost free for a class with few instances or none.
 
 ``dataclasses.dataclass`` compiles up to six functions for each class when its module is imported,
 which takes half a millisecond and more: a third of a short run of the simulator.  This one gives
-the same class, but compiles ``__init__`` alone, and that for the first instance; the other methods
-need no compiler.  Use it exactly as the standard library's, which is what type checkers take it
-for.  What no class here needs is missing: ``init=False``, ``KW_ONLY`` and ``kw_only`` of a single
-field, ``InitVar``, ``unsafe_hash``, ``weakref_slot``, a default ``__doc__``.  The functions of
-``dataclasses`` do not know these classes: take those of this module.
+the same class, but compiles ``__init__`` alone, and that for a class with many instances; the
+other methods need no compiler.  Use it exactly as the standard library's, which is what type
+checkers take it for.  What no class here needs is missing: ``init=False``, ``KW_ONLY`` and
+``kw_only`` of a single field, ``InitVar``, ``unsafe_hash``, ``weakref_slot``, a default
+``__doc__``.  The functions of ``dataclasses`` do not know these classes: take those of this module.
 
 Source: Lib/dataclasses.py of CPython 3.11; tests/gen/test_dataclass.py compares the two.
 """
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["MISSING", "asdict", "dataclass", "field", "fields", "is_dataclass", "replace"]
 
 _FIELDS = "__vmtgen_fields__"
+_FEW = 32  # to make so many instances costs as much as to compile __init__
 _MISSING = object()
 _NO_METADATA: Mapping[str, Any] = MappingProxyType({})
 
@@ -212,12 +213,35 @@ def _methods(
 
 
 def _late_init(cls: type, known: Mapping[str, _Field], *, frozen: bool) -> Callable[..., None]:
-    """Return an ``__init__`` that replaces itself by the compiled one."""
+    """Return an ``__init__`` for the first instances, which then replaces itself by a compiled one.
+
+    Wrong arguments are left to the compiled one, whose TypeError says what is wrong.
+    """
+    positional = tuple(each.name for each in known.values() if not each.kw_only)
+    required = {each.name for each in known.values() if not each.optional}
+    assign = object.__setattr__ if frozen else setattr
+    left = _FEW
 
     def __init__(self: Any, /, *arguments: Any, **named: Any) -> None:  # noqa: N807
-        made = _init(cls, known, frozen=frozen)
-        cls.__init__ = made  # type: ignore[misc]
-        made(self, *arguments, **named)
+        nonlocal left
+        left -= 1
+        given = {**dict(zip(positional, arguments, strict=False)), **named}
+        count = len(arguments) + len(named)
+        if not left or len(given) != count or not required <= given.keys() <= known.keys():
+            made = _init(cls, known, frozen=frozen)
+            cls.__init__ = made  # type: ignore[misc]
+            return made(self, *arguments, **named)
+        for name, each in known.items():
+            if name in given:
+                value = given[name]
+            elif each.default_factory is not _MISSING:
+                value = each.default_factory()
+            else:
+                value = each.default
+            assign(self, name, value)
+        if hasattr(cls, "__post_init__"):
+            self.__post_init__()
+        return None
 
     return __init__
 
