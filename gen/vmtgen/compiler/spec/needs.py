@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 def needed_specs(path: Path) -> set[str]:
     """Return the specs that `path` takes anything from, by their names."""
-    return {where.partition(".")[0] for where in load_yaml(path).entries}
+    return {where.partition(".")[0] for where in load_yaml(path, keep=True).entries}
 
 
 def check_needs(
     path: Path, values: Mapping[str, Any], nodes: Mapping[str, Node], problems: Problems
 ) -> None:
     """Report every entry of `path` that the specs `values` lack or define differently."""
-    for where, section in load_yaml(path).entries.items():
+    for where, section in load_yaml(path, keep=True).entries.items():
         spec, _, inside = where.partition(".")
         if spec not in values:
             continue  # it could not be read, which is reported already
