@@ -54,7 +54,10 @@ def words(text: str, hostname: str = "") -> str:
 
 def _address(word: str) -> str:
     """Return an address without its zone, which is local to this machine; "" for another word."""
-    from socket import AF_INET, AF_INET6, inet_pton
+    try:
+        from _socket import AF_INET, AF_INET6, inet_pton  # socket itself takes as long as Python
+    except ImportError:
+        from socket import AF_INET, AF_INET6, inet_pton
 
     address = word.partition("%")[0]
     try:
