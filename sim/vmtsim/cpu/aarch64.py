@@ -11,8 +11,9 @@ from unicorn import arm64_const as arm
 from unicorn import unicorn_const as uc
 
 from vmtsim.core.frame import Frame
-from vmtsim.cpu.engine import Batch, Engine, HostView, open_engine
+from vmtsim.cpu.engine import Engine, HostView, open_engine
 from vmtsim.cpu.interface import EXIT_SLOT, STUB_SIZE, Layout
+from vmtsim.cpu.registers import Batch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

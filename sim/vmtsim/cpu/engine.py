@@ -10,8 +10,6 @@ interface of the binding, therefore the narrow version range in pyproject.toml.
 from __future__ import annotations
 
 import ctypes
-import mmap
-import struct
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -29,13 +27,12 @@ from vmtsim.cpu.interface import (
     CpuStuck,
     Layout,
 )
+from vmtsim.cpu.pages import PAGE, Pages, own_memory
+from vmtsim.cpu.registers import Batch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
-_PAGE = 4096
-_SHIFT, _OFFSET = 12, 4095
-_LARGE = 1 << 20  # bytes that are read without first checking whether they are mapped
 # The binding's classes are not typed, and which one ``Uc`` is depends on the Python version.
 _unicorn: Any = unicorn
 _ACCESS = {
@@ -56,14 +53,7 @@ _INVALID_MEMORY = (
 )
 
 
-# Functions that call nothing back and take microseconds: Python's lock is kept meanwhile.
-_LIBRARY = ctypes.PyDLL(uclib._name)  # noqa: SLF001
-
-_SMALL = 256  # bytes: a buffer of such a size is kept
-_SMALL_MEMORY = 4 * _PAGE  # bytes: memory of such a size is kept when it is unmapped,
-_MOST_SPARE = 32  # so many of each size
 _STUBS = 1024
-_MASK64 = 0xFFFFFFFFFFFFFFFF
 _NO_SLOT = 0xFFFFFFFF  # in the mailbox: the guest has not called a stub
 
 
@@ -78,75 +68,13 @@ def open_engine(architecture: int, mode: int, *, whole_addresses: bool) -> Any:
     return engine
 
 
-def _own_memory(size: int) -> mmap.mmap:
-    """Return zeroes that a child of this process gets a copy of, as of all else."""
-    return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-
-
-class _Memory:
-    """Memory of this process for some pages of the guest, filled with zeroes."""
-
-    def __init__(self, size: int) -> None:
-        self.size = size
-        self._content = memory = _own_memory(size)
-        self.place = ctypes.c_void_p(ctypes.addressof(ctypes.c_char.from_buffer(memory)))
-        view = memoryview(memory)
-        self.pages = [view[start : start + _PAGE] for start in range(0, size, _PAGE)]
-
-    def clear(self) -> None:
-        """Fill it with zeroes."""
-        self._content[:] = bytes(self.size)
-
-
-class Batch:
-    """Some registers, read or written with one call.
-
-    The arguments of the calls are converted once, which otherwise costs more than the calls.
-    """
-
-    def __init__(
-        self,
-        handle: Any,
-        registers: Sequence[int],
-        values: ctypes.Array[ctypes.c_uint64] | None = None,
-    ) -> None:
-        count = len(registers)
-        self.values = values if values is not None else (ctypes.c_uint64 * count)()
-        self._words = memoryview(self.values).cast("B").cast("Q")
-        self._packed = struct.Struct(f"={count}Q")
-        size = ctypes.sizeof(ctypes.c_uint64)
-        base = ctypes.addressof(self.values)
-        arguments = (
-            ctypes.c_void_p(handle.value),
-            (ctypes.c_int * count)(*registers),
-            (ctypes.c_void_p * count)(*(base + i * size for i in range(count))),
-            ctypes.c_int(count),
-        )
-        self.read: Callable[[], object] = partial(_LIBRARY.uc_reg_read_batch, *arguments)
-        self.write: Callable[[], object] = partial(_LIBRARY.uc_reg_write_batch, *arguments)
-
-    def load(self) -> list[int]:
-        """Return the registers as the processor has them."""
-        self.read()
-        return self._words.tolist()
-
-    def store(self, *values: int) -> None:
-        """Load ``values``, one for each register, into the processor."""
-        try:
-            self._packed.pack_into(self._words, 0, *values)
-        except struct.error:  # a register keeps the lower 64 bits
-            self._packed.pack_into(self._words, 0, *(value & _MASK64 for value in values))
-        self.write()
-
-
-class Engine:
+class Engine(Pages):
     """A Unicorn processor with stubs in place of the kernel's functions.
 
     A machine's subclass names its registers and defines how calls and traps look.
     """
 
     machine: str
-    pointer_size: int
     layout: Layout
     preserved_names: tuple[str, ...]
     _halt: bytes  # the instruction that stops the processor, after it
@@ -166,12 +94,11 @@ class Engine:
         call_registers: Sequence[int],
         preserved_registers: Sequence[int],
     ) -> None:
+        super().__init__(engine)
         self.backdoor = backdoor
         self.on_trap: Callable[[int], None] = lambda _pc: None
-        self._uc = engine
-        self._handle = engine._uch  # noqa: SLF001
         # The mailbox: pc, sp, arguments ..., the return address and the number of the stub.
-        self._page = _own_memory(_PAGE)
+        self._page = own_memory(PAGE)
         count = len(call_registers)
         words = (ctypes.c_uint64 * count).from_buffer(self._page)
         self._call = Batch(self._handle, call_registers, words)
@@ -193,12 +120,6 @@ class Engine:
             ctypes.c_uint64(0),
             ctypes.c_uint64(0),
         )
-        self._mem_read = uclib.uc_mem_read
-        self._mem_write = uclib.uc_mem_write
-        self._buffers: dict[int, ctypes.Array[ctypes.c_char]] = {}  # by size
-        # A word that is read often; this avoids a new buffer for each read.
-        self._word = ctypes.c_uint64(0)
-        self._word_at = ctypes.cast(ctypes.pointer(self._word), ctypes.POINTER(ctypes.c_char))
         self._stops: dict[int, int] = {}  # address of a stop -> bytes to skip there
         self.on_instruction: Callable[[int], None] = lambda _address: None
         self._preempted = False
@@ -208,18 +129,9 @@ class Engine:
         self._fault: tuple[int, int, int] | None = None
         self._hooks: list[Any] = []  # callbacks of the library, which must stay referenced
         self._observers: list[tuple[int, int, Callable[[bool, int, int, bool], None]]] = []
-        # Guest memory is this process's own: kernel models reach most of it without the library.
-        self._memory: dict[int, _Memory] = {}  # by the address at which it was mapped
-        self._spare: dict[int, list[_Memory]] = {}  # by size: not mapped now, and zero
-        self._pages: dict[int, memoryview] = {}  # by page number: what can be read,
-        self._writable: dict[int, memoryview] = {}  # and what can be written
-        self._readonly_from, self._readonly_to = 1 << 64, 0
-        self._readonly: dict[int, int] = {}  # start -> end of pages that may not be written
         engine.hook_add(_INVALID_MEMORY, self._invalid_memory)
         self._word_mask = (1 << (8 * self.pointer_size)) - 1
         self._map_stubs()
-
-    # -- memory ------------------------------------------------------------------------------
 
     def _map_stubs(self) -> None:
         start, size = self.layout.stubs, _STUBS * STUB_SIZE
@@ -227,7 +139,7 @@ class Engine:
         self._mailbox = start + size
         address = ctypes.addressof(self._call.values)
         self._uc.mem_map_ptr(
-            self._mailbox, _PAGE, uc.UC_PROT_READ | uc.UC_PROT_WRITE, ctypes.c_void_p(address)
+            self._mailbox, PAGE, uc.UC_PROT_READ | uc.UC_PROT_WRITE, ctypes.c_void_p(address)
         )
         stops = range(start + self._stop, start + size, STUB_SIZE)
         stubs = self._stubs(self._mailbox, [stop.to_bytes(8, "little") for stop in stops])
@@ -241,167 +153,6 @@ class Engine:
         of ``call_registers``, stops, and loads the result.
         """
         raise NotImplementedError
-
-    def map(self, address: int, size: int, protection: int) -> None:
-        """Make pages appear, filled with zeroes."""
-        spare = self._spare.get(size)
-        memory = spare.pop() if spare else _Memory(size)
-        self._uc.mem_map_ptr(address, size, protection, memory.place)
-        self._memory[address] = memory
-        self._pages.update(
-            zip(range(address >> _SHIFT, (address + size) >> _SHIFT), memory.pages, strict=True)
-        )
-        self._note(address, size, protection)
-
-    def unmap(self, address: int, size: int) -> None:
-        """Make pages vanish."""
-        self._uc.mem_unmap(address, size)
-        self._readonly.pop(address, None)
-        for page in range(address // _PAGE, (address + size) // _PAGE):
-            self._pages.pop(page, None)
-            self._writable.pop(page, None)
-        memory = self._memory.get(address)
-        if memory is not None and memory.size == size:
-            del self._memory[address]
-            self._keep(memory)
-
-    def _keep(self, memory: _Memory) -> None:
-        """Keep small memory for the next ``map``: the system takes long to give some."""
-        spare = self._spare.setdefault(memory.size, [])
-        if memory.size <= _SMALL_MEMORY and len(spare) < _MOST_SPARE:
-            memory.clear()
-            spare.append(memory)
-
-    def protect(self, address: int, size: int, protection: int) -> None:
-        """Change the protection of pages."""
-        self._uc.mem_protect(address, size, protection)
-        self._note(address, size, protection)
-
-    def _note(self, address: int, size: int, protection: int) -> None:
-        pages = range(address // _PAGE, (address + size) // _PAGE)
-        if protection & uc.UC_PROT_WRITE:
-            self._readonly.pop(address, None)
-            # Write code through the library, which then drops its translation.
-            if not protection & uc.UC_PROT_EXEC:
-                self._writable.update((page, self._pages[page]) for page in pages)
-        else:
-            for page in pages:
-                self._writable.pop(page, None)
-            self._readonly[address] = address + size
-            self._readonly_from = min(self._readonly_from, address)
-            self._readonly_to = max(self._readonly_to, address + size)
-
-    @staticmethod
-    def _parts(pages: Mapping[int, memoryview], address: int, size: int) -> list[memoryview] | None:
-        """Return the memory of a range piece by piece; None unless all its pages are known."""
-        number, start = address >> _SHIFT, address & _OFFSET
-        parts = []
-        while size > 0:
-            page = pages.get(number)
-            if page is None:
-                return None
-            parts.append(page[start : start + size])
-            size -= _PAGE - start
-            number, start = number + 1, 0
-        return parts
-
-    def _spread(self, address: int, data: bytes) -> bool:
-        """Write to several pages; false, and nothing is written, unless all are known."""
-        parts = self._parts(self._writable, address, len(data))
-        if parts is None:
-            return False
-        start = 0
-        for part in parts:
-            part[:] = data[start : start + len(part)]
-            start += len(part)
-        return True
-
-    def checked_write(self, address: int, data: bytes) -> None:
-        """Change memory as the guest's own code could: CpuFault on read-only pages too."""
-        page = self._writable.get(address >> _SHIFT)
-        if page is not None:
-            offset = address & _OFFSET
-            end = offset + len(data)
-            if end <= _PAGE:
-                page[offset:end] = data
-                return
-            if self._spread(address, data):
-                return
-        # Heap and stacks lie outside of the range in which anything is read-only.
-        nearby = self._readonly_from < address + len(data) and address < self._readonly_to
-        for start, end in self._readonly.items() if nearby else ():
-            if address < end and start < address + len(data):
-                raise CpuFault(
-                    "page fault",
-                    0,
-                    access=Access.WRITE,
-                    address=max(address, start),
-                    size=len(data),
-                    mapped=True,
-                )
-        if data and self._mem_write(self._handle, address, data, len(data)):
-            raise self._outside(Access.WRITE, address, len(data))
-
-    def read(self, address: int, size: int) -> bytes:
-        """Return memory, independent of its protection; CpuFault if it is not mapped."""
-        page = self._pages.get(address >> _SHIFT)
-        if page is not None:
-            offset = address & _OFFSET
-            end = offset + size
-            if end <= _PAGE:
-                return bytes(page[offset:end])
-            parts = self._parts(self._pages, address, size)
-            if parts is not None:
-                return b"".join(parts)
-        if size > _LARGE:
-            self._check_mapped(address, size)
-        buffer = self._buffers.get(size)
-        if buffer is None:
-            buffer = ctypes.create_string_buffer(size)
-            if size <= _SMALL:
-                self._buffers[size] = buffer
-        if self._mem_read(self._handle, address, buffer, size):
-            raise self._outside(Access.READ, address, size)
-        return buffer.raw
-
-    def write(self, address: int, data: bytes) -> None:
-        """Change memory, independent of its protection; CpuFault if it is not mapped."""
-        page = self._writable.get(address >> _SHIFT)
-        if page is not None:
-            offset = address & _OFFSET
-            end = offset + len(data)
-            if end <= _PAGE:
-                page[offset:end] = data
-                return
-            if self._spread(address, data):
-                return
-        if data and self._mem_write(self._handle, address, data, len(data)):
-            raise self._outside(Access.WRITE, address, len(data))
-
-    def _check_mapped(self, address: int, size: int) -> None:
-        """Fault for a range that is not entirely mapped, before memory is allocated for it."""
-        first = address
-        for start, last, _protection in sorted(self._uc.mem_regions()):
-            if start <= first <= last:
-                first = last + 1
-        if first < address + size:
-            raise CpuFault("page fault", 0, access=Access.READ, address=first, size=size)
-
-    def _outside(self, access: Access, address: int, size: int) -> CpuFault:
-        """Return the fault for a range that is not entirely mapped, at its first missing byte."""
-        first = address
-        end = address + size
-        regions = sorted(self._uc.mem_regions())
-        for start, last, _protection in regions:
-            if start <= first <= last:
-                first = last + 1
-        if first >= end:
-            first = address
-        return CpuFault("page fault", 0, access=access, address=first, size=size)
-
-    def forget_code(self, start: int, end: int) -> None:
-        """Drop translated code of this range."""
-        self._uc.ctl_remove_cache(start, end)
 
     # -- running -----------------------------------------------------------------------------
 
@@ -592,18 +343,6 @@ class Engine:
     def preserved(self) -> tuple[int, ...]:
         """Return the registers that a C function must preserve."""
         return tuple(self._preserved.load())
-
-    def read_word(self, address: int) -> int:
-        """Return the pointer-sized word at ``address``."""
-        page = self._pages.get(address >> _SHIFT)
-        if page is not None:
-            offset = address & _OFFSET
-            end = offset + self.pointer_size
-            if end <= _PAGE:
-                return int.from_bytes(page[offset:end], "little")
-        if self._mem_read(self._handle, address, self._word_at, self.pointer_size):
-            raise self._outside(Access.READ, address, self.pointer_size)
-        return self._word.value
 
     def _chain(self, frame: int, limit: int) -> list[int]:
         """Follow the frame pointers from ``frame``: each points to (previous, return address)."""

@@ -13,7 +13,8 @@ from unicorn import x86_const as x86
 from unicorn.unicorn_py3.arch.intel import HOOK_INSN_IN_CFUNC, HOOK_INSN_OUT_CFUNC
 
 from vmtsim.core.frame import Frame
-from vmtsim.cpu.engine import Batch, Engine, HostView
+from vmtsim.cpu.engine import Engine, HostView
+from vmtsim.cpu.registers import Batch
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

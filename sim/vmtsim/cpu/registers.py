@@ -1,0 +1,58 @@
+"""Batches of registers, by the library's inner entry points."""
+
+from __future__ import annotations
+
+import ctypes
+import struct
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from unicorn.unicorn_py3.unicorn import uclib
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+# These functions call nothing back and take microseconds: Python's lock is kept meanwhile.
+_LIBRARY = ctypes.PyDLL(uclib._name)  # noqa: SLF001
+_MASK64 = 0xFFFFFFFFFFFFFFFF
+
+
+class Batch:
+    """Some registers, read or written with one call.
+
+    The arguments of the calls are converted once, which otherwise costs more than the calls.
+    """
+
+    def __init__(
+        self,
+        handle: Any,
+        registers: Sequence[int],
+        values: ctypes.Array[ctypes.c_uint64] | None = None,
+    ) -> None:
+        count = len(registers)
+        self.values = values if values is not None else (ctypes.c_uint64 * count)()
+        self._words = memoryview(self.values).cast("B").cast("Q")
+        self._packed = struct.Struct(f"={count}Q")
+        size = ctypes.sizeof(ctypes.c_uint64)
+        base = ctypes.addressof(self.values)
+        arguments = (
+            ctypes.c_void_p(handle.value),
+            (ctypes.c_int * count)(*registers),
+            (ctypes.c_void_p * count)(*(base + i * size for i in range(count))),
+            ctypes.c_int(count),
+        )
+        self.read: Callable[[], object] = partial(_LIBRARY.uc_reg_read_batch, *arguments)
+        self.write: Callable[[], object] = partial(_LIBRARY.uc_reg_write_batch, *arguments)
+
+    def load(self) -> list[int]:
+        """Return the registers as the processor has them."""
+        self.read()
+        return self._words.tolist()
+
+    def store(self, *values: int) -> None:
+        """Load ``values``, one for each register, into the processor."""
+        try:
+            self._packed.pack_into(self._words, 0, *values)
+        except struct.error:  # a register keeps the lower 64 bits
+            self._packed.pack_into(self._words, 0, *(value & _MASK64 for value in values))
+        self.write()
