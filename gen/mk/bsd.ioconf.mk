@@ -1,4 +1,4 @@
 # SPDX-License-Identifier: BSD-2-Clause
-# In place of NetBSD's bsd.ioconf.mk: vmtgen makes ioconf.c from what IOCONF names.
+# Replaces NetBSD's bsd.ioconf.mk: vmtgen makes ioconf.c from the file in IOCONF.
 
 .include <bsd.own.mk>

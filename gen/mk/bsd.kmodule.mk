@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-# In place of NetBSD's bsd.kmodule.mk: says what it would compile; vmtgen compiles it.
+# Replaces NetBSD's bsd.kmodule.mk: lists the files to compile; vmtgen compiles them.
 #
 # NetBSD share/mk/bsd.kmodule.mk and bsd.sys.mk give the names: SRCS, and for one file
 # CPPFLAGS.file, CPUFLAGS.file, COPTS.file, CWARNFLAGS.file.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-# What a kernel module's Makefile may ask of NetBSD's bsd.own.mk.
+# The part of NetBSD's bsd.own.mk that a kernel module's Makefile may use.
 #
 # vmtgen passes MACHINE, MACHINE_ARCH, MACHINE_CPU, ACTIVE_CC and, with --sys, S.
 
@@ -19,7 +19,7 @@ HOST_SH?=	sh
 TOOL_AWK?=	awk
 TOOL_SED?=	sed
 
-# Asked for by Makefiles of NetBSD's sys/modules.
+# Used by Makefiles of NetBSD's sys/modules.
 COMPAT_USE_NETBSD32?=	yes
 MKCOMPATMODULES?=	no
 MACHINE_MIPS64?=	0

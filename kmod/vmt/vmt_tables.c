@@ -355,7 +355,7 @@ vmt_get_uuid(uint32_t *word0, uint32_t *word1, uint32_t *word2, uint32_t *word3)
 	return true;
 }
 
-/* Drops the timer interrupts that a clock step has made up for. */
+/* Drops the timer interrupts that a clock step has replaced. */
 void
 vmt_stop_catch_up(void)
 {

@@ -2,8 +2,8 @@
 
 ``python -m tests.gen.every_number`` does all of them (an hour); ``--every N`` a part. A number that
 is off by one is refused with a place, or changes nothing that is compiled, or is noticed by a
-scenario, a check or a test that runs the driver. Where a near value is as good, as the comment in
-the spec says, the number is in NEAR and is not tried. Anything else is an error.
+scenario, a check or a test that runs the driver. Where a similar value works as well, as the
+comment in the spec says, the number is in NEAR and is not tried. Anything else is an error.
 """
 
 from __future__ import annotations
