@@ -243,7 +243,9 @@ def _liveness(start: int, finale: str, survey: Survey) -> tuple[Step, ...]:
         step(0, "guest.hostname", "back.example"),
         # The kernel's own driver may have attached while the module was unloaded.
         step(1, "guest.detach", survey.device),
-        step(2, "guest.rescan", _parent(survey)),
+        # A detach waits for entropy_consolidate(9): the kernel's thread rests a second between two
+        # rounds, and the driver may be in one and owe another.
+        step(6, "guest.rescan", _parent(survey)),
         # Another client may hold the channel for 40 s, and a lost slot stays taken as long; the
         # driver's longest pause between two attempts is 30 s.
         step(80, "host.tclo", "ping"),

@@ -18,6 +18,7 @@ from vmtsim.campaign.runner import divergence
 from vmtsim.campaign.subject import Subject
 from vmtsim.run.findings import Finding
 from vmtsim.run.survey import Survey
+from vmtsim.scenario.script import Phase
 from vmtsim.verbs.campaign import part
 
 if TYPE_CHECKING:
@@ -66,6 +67,17 @@ def test_replayed_seed_gives_same_trace(driver: Path) -> None:
     assert one.trace is not None
     assert one.trace == two.trace
     assert one.status == 0, one.findings
+
+
+def test_last_rescan_comes_after_a_detach_that_waits_for_entropy() -> None:
+    """Seed 918 with races: the rescan came within a detach, and vmt0 stayed detached.
+
+    A driver waits for two rounds of entropy_consolidate(9) at most; the kernel's thread rests a
+    second after each (NetBSD sys/kern/kern_entropy.c, entropy_thread).
+    """
+    plan = plans.draw(918, VMT)
+    last = {step.verb: step.at for step in plan.scenario.steps if step.phase is Phase.LIVENESS}
+    assert last["guest.rescan"] - last["guest.detach"] > 2 * 10**9
 
 
 def test_endless_seed_violates_liveness(driver: Path, monkeypatch: pytest.MonkeyPatch) -> None:
