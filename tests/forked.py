@@ -15,6 +15,7 @@ import subprocess
 import sys
 import traceback
 import warnings
+from functools import cache
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -32,6 +33,8 @@ def start(
     ``before`` is called in the new process.
     """
     main = importlib.import_module(f"{module}.cli").main
+    if module == "vmtsim":
+        warm()
     arguments = [str(word) for word in words]
     become = _process(main, arguments, how.pop("env", None), before)
     sys.stdout.flush()
@@ -40,6 +43,20 @@ def start(
         # Python 3.12 warns of threads: pytest-xdist's wait for messages, and hold no lock.
         warnings.simplefilter("ignore", DeprecationWarning)
         return subprocess.Popen([module, *arguments], preexec_fn=become, **how)  # noqa: PLW1509
+
+
+@cache
+def warm() -> None:
+    """Load a module into a simulated kernel, so that forks have what is made at its first use.
+
+    That is half of the time of a short run: models are imported, and records are compiled.
+    """
+    from vmtsim.kernel.subjects import load_subjects
+
+    from tests.loader.mutants import HERE, simulated
+
+    load_subjects()
+    simulated(HERE / "base.kmod")
 
 
 def run(module: str, *words: object, **how: Any) -> subprocess.CompletedProcess[Any]:

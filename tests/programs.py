@@ -70,6 +70,7 @@ def programs() -> Iterator[str]:
         for verb in pkgutil.iter_modules(package.__path__, f"{name}.verbs."):
             importlib.import_module(verb.name)
         importlib.import_module(f"{name}.cli")
+    forked.warm()
     with tempfile.TemporaryDirectory(prefix="programs-") as directory:
         place, program = Path(directory, "socket"), Path(directory, "program.py")
         program.write_text(_PROGRAM, encoding="utf-8")
