@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -50,6 +51,8 @@ DUPLICATES_ALLOWED = frozenset(
     }
 )
 _LINK_SET = "link_set_"
+# Results of a module's relocation that are kept, by addresses; the oldest goes first.
+_MOST_RELOCATED = 64
 
 # The pretended load address for the check of local relocations: in each machine's module area.
 _PRETENDED_BASE = {
@@ -321,7 +324,32 @@ class Loading:
             raise KobjError(*messages)
 
     def relocate(self, *, local: bool) -> Iterator[KobjError]:
-        """kobj_relocate(): yield each refusal (the kernel stops at the first)."""
+        """kobj_relocate(): yield each refusal (the kernel stops at the first).
+
+        The result depends on the module, its addresses and its memory alone; where nothing was
+        refused, it is kept: a campaign loads the same file at the same addresses again and again.
+        """
+        before = hashlib.blake2b()
+        for image in self.images.values():
+            before.update(image)
+            before.update(len(image).to_bytes(8, "little"))
+        key = (local, *self.bases.values(), *self.values, before.digest())
+        known = self.module.relocated
+        images = known.get(key)
+        if images is not None:
+            for region, content in images.items():
+                self.images[region][:] = content
+            return
+        refused = False
+        for refusal in self._relocate_all(local=local):
+            refused = True
+            yield refusal
+        if not refused:
+            while len(known) >= _MOST_RELOCATED:
+                del known[next(iter(known))]
+            known[key] = {region: bytes(image) for region, image in self.images.items()}
+
+    def _relocate_all(self, *, local: bool) -> Iterator[KobjError]:
         for table in self.module.tables:
             base = self.addresses.get(table.target, 0)
             if base == 0:

@@ -10,7 +10,7 @@ from vmtgen.common.dataclass import dataclass, field
 from vmtgen.common.twos import signed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Hashable, Mapping
     from pathlib import Path
 
 Region = Literal["text", "data", "rodata"]
@@ -212,6 +212,11 @@ class Module:
     def relocations(self) -> tuple[Relocation, ...]:
         """Every relocation that kobj applies, in its order."""
         return tuple(entry for table in self.tables for entry in table.entries)
+
+    @cached_property
+    def relocated(self) -> dict[Hashable, Mapping[Region, bytes]]:
+        """The memory of its regions after relocation, by what it depends on: for the linker."""
+        return {}
 
     @cached_property
     def imports(self) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from vmtgen.kobj import KobjError, KobjPanicError, LineTable, Machine, link, read_module
+from vmtgen.kobj.link import Loading
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,6 +49,41 @@ def test_link_set_points_to_modinfo_and_modcmd(build: Any, machine: str) -> None
         symbol, found = linked.symbol_at(pointer + distance)
         assert (symbol.name, found) == ("hello_modcmd", distance)
     assert linked.symbol_at(linked.bases["text"] - 1) is None
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_result_of_linking_is_kept_by_all_it_depends_on(
+    build: Any, machine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = build("hello.c", machine).module
+    base, names = BASES[machine], module.imports
+
+    def linked(offset: int, moved: int) -> dict[str, bytes]:
+        kernel = {name: base - 0x10000 + 16 * at for at, name in enumerate(names)}
+        kernel[names[0]] += moved
+        bases = {"text": base + offset, "data": base + 0x10000, "rodata": base + 0x20000}
+        return {name: bytes(each) for name, each in link(module, bases, kernel.get).images.items()}
+
+    ways = [(0, 0), (0x1000, 0), (0, 4)]
+    module.relocated.clear()
+    first = []
+    for way in ways:
+        first.append(linked(*way))
+        module.relocated.clear()
+    assert all(first.count(each) == 1 for each in first)
+    for way in ways:
+        linked(*way)
+    monkeypatch.setattr(Loading, "_relocate_one", None)
+    assert [linked(*way) for way in ways] == first
+    with pytest.raises(TypeError):
+        linked(0, 8)
+
+
+def test_few_results_of_linking_are_kept(build: Any) -> None:
+    module = build("hello.c", "amd64").module
+    for number in range(100):
+        _linked(module, "amd64", **{module.imports[0]: BASES["amd64"] - 0x10000 + 16 * number})
+    assert len(module.relocated) <= 64
 
 
 @pytest.mark.parametrize("machine", ["amd64", "i386"])
