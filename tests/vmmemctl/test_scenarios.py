@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from vmtgen.common.dataclass import replace
+from vmtsim import cli
 from vmtsim.campaign.player import play
 from vmtsim.run.simulation import Simulation
 from vmtsim.scenario.script import load, shipped
@@ -36,6 +37,14 @@ def test_scenarios_that_ship_are_ok(
     host = replace(scenario.host, balloon=balloon)  # type: ignore[arg-type]
     outcome = Simulation(modules[machine], replace(scenario, host=host)).run()
     assert outcome.findings == []
+
+
+def test_run_without_scenario_takes_that_of_the_module(
+    modules: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As `make MODULE=vmmemctl` does."""
+    assert cli.main(["run", "--summary", str(modules["amd64"])]) == 0
+    assert "48 virtual s" in capsys.readouterr().out
 
 
 def test_wrong_size_is_detected(modules: dict[str, Path]) -> None:

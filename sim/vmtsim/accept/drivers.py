@@ -59,14 +59,13 @@ class Driver:
     """A driver: the name of its module and, with a unit, of its device.
 
     ``default`` are the names of what runs without --scenario, ``extras`` the scenarios that are
-    made here and not compared, ``folder`` is where its others are, below those that ship.
+    made here and not compared.
     """
 
     name: str
     default: tuple[str, ...]
     extras: tuple[Scenario, ...]
     steps: tuple[Step, ...]
-    folder: str = ""
 
     @property
     def file(self) -> str:
@@ -75,7 +74,7 @@ class Driver:
 
     def scenarios(self) -> dict[str, Path]:
         """Return the files of its scenarios, by name."""
-        return script.shipped(self.folder)
+        return script.shipped(self.name)
 
     def extra(self, name: str) -> Scenario | None:
         """Return the scenario of that name that is made here."""
@@ -174,7 +173,6 @@ _ALL = (
         (walk.NAME, "balloon", "balloon-trouble"),
         (WALK,),
         (Step(_polls), Step(_target), Step(_floor)),
-        folder="vmmemctl",
     ),
 )
 DRIVERS = {driver.name: driver for driver in _ALL}

@@ -242,7 +242,7 @@ def replay(args: argparse.Namespace, seed: int, points: Mapping[int, int]) -> st
         words.append("--store-buffers")
     if args.known_races is not None:
         words.append(f"--known-races {_quoted(str(args.known_races))}")
-    if str(args.scenario) != "boot-to-halt":
+    if args.scenario is not None:
         words.append(f"--scenario {_quoted(str(args.scenario))}")
     return " ".join(words)
 

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from vmtsim.host.machine import Host
 
 DEFAULT = "boot-to-halt"
+# Module -> its default scenario, for modules whose scenarios are in a folder of their name.
+DEFAULTS = {"vmmemctl": "balloon"}
 _WITHIN = 5.0
 _TOP = ("summary", "duration", "host", "guest", "steps")
 _TIMES = ("at", "after", "within", "not")
@@ -119,21 +121,22 @@ def directory() -> Path:
     return packaged if packaged.is_dir() else Path(__file__).parents[2] / "scenarios"
 
 
-def shipped(folder: str = "") -> dict[str, Path]:
-    """Return the scenarios that ship, by name; ``folder`` has those of another driver than vmt."""
-    return {path.stem: path for path in sorted((directory() / folder).glob("*.yaml"))}
+def shipped(module: str = "") -> dict[str, Path]:
+    """Return the scenarios that ship, by name: those of a module of DEFAULTS, or all others."""
+    folder = directory() / module if module in DEFAULTS else directory()
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 
-def load(name: str | Path) -> Scenario:
-    """Return a scenario by its shipped name or by its file's path.
+def load(name: str | Path | None, module: str = "") -> Scenario:
+    """Return a scenario for ``module`` by its shipped name or its file's path; None: the default.
 
     Raises LocatedErrors for its problems, UnknownScenarioError if there is no scenario of that
     name.
     """
-    text = str(name)
+    text = DEFAULTS.get(module, DEFAULT) if name is None else str(name)
     if "/" in text or text.endswith((".yaml", ".yml")):
-        return parse(load_yaml(Path(name)))
-    known = shipped()
+        return parse(load_yaml(Path(text)))
+    known = {**shipped(), **shipped(module)}
     if text not in known:
         near = nearest(text, known)
         meant = f" (did you mean {near!r}?)" if near else ""

@@ -80,8 +80,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--scenario",
         metavar="NAME|FILE",
-        default="boot-to-halt",
-        help="scenario to run; `vmtsim scenarios` lists those that ship (boot-to-halt)",
+        help="scenario to run; `vmtsim scenarios` lists those that ship (boot-to-halt; for "
+        "vmmemctl balloon)",
     )
     parser.add_argument("--summary", action="store_true", help="print a short summary")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write the result as JSON")
@@ -100,7 +100,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("--json, --trace and --svg take one run: give --seed, not --seeds")
     arguments.check_concurrency(args, "known_races")
     output.check((args.json, args.trace, args.svg))
-    scenario = script.load(args.scenario)
+    scenario = script.load(args.scenario, module.modinfo.name)
     known = KnownRaces(args.known_races)
     if args.preempt is not None and args.preempt.kind == "all":
         if args.seeds is not None or args.json or args.trace or args.svg:

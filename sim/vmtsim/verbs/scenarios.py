@@ -36,21 +36,31 @@ def run(args: argparse.Namespace) -> int:
 
     if args.verbs:
         return _verbs(as_json=args.json)
-    found = {name: script.load(name) for name in script.shipped()}
+    found = {
+        (module, name): script.load(name, module)
+        for module in ("", *script.DEFAULTS)
+        for name in script.shipped(module)
+    }
     if args.json:
         json.dump(
             [
-                {"name": name, "summary": each.summary, "seconds": each.duration / 1e9}
-                for name, each in found.items()
+                {
+                    "name": name,
+                    "module": module or None,
+                    "summary": each.summary,
+                    "seconds": each.duration / 1e9,
+                }
+                for (module, name), each in found.items()
             ],
             sys.stdout,
             indent=2,
         )
         sys.stdout.write("\n")
         return 0
-    for name, each in found.items():
+    for (module, name), each in found.items():
         text = textwrap.wrap(each.summary, 74)
-        sys.stdout.write(f"{name} ({each.duration / 1e9:g} s)\n")
+        whose = f"of {module}, " if module else ""
+        sys.stdout.write(f"{name} ({whose}{each.duration / 1e9:g} s)\n")
         sys.stdout.write("".join(f"    {line}\n" for line in text))
     return 0
 

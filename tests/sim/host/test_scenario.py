@@ -41,6 +41,11 @@ def test_shipped_scenario_passes_with_correct_guest(name: str) -> None:
 
 def test_default_scenario_is_shipped() -> None:
     assert module.DEFAULT in shipped()
+    assert load(None).name == module.DEFAULT
+    for name, default in module.DEFAULTS.items():
+        assert default in shipped(name)
+        assert load(None, name).name == default
+        assert not set(shipped(name)) & set(shipped())
 
 
 @pytest.mark.parametrize("name", sorted(set(shipped()) - OF_THE_KERNEL))
