@@ -147,7 +147,7 @@ DEFECTS = (
            "pollpal_read prints with %s what pollpal_write took from the process, which ends it "
            "with no byte 0"),
     Defect("swsensor", "swsensor-option", ("envsys-left", "leak"),
-           "swsensor_init returns EINVAL for an option that it does not know, and gives back "
+           "swsensor_init returns EINVAL for an option that it does not know, and releases "
            "neither its sysmon_envsys nor the iterator over the options"),
     Defect("swwdog", "swwdog", ("kernel-lock",),
            "swwdogattach and swwdog_fini change autoconf's lists from modcmd, which has no kernel "

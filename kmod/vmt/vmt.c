@@ -369,8 +369,8 @@ vmt_disconnect(struct vmt_softc *sc)
  * Raise the event that the last message requires.
  *
  * Without a reader of /dev/power the kernel itself powers off or reboots
- * inside sysmon_pswitch_event(9), which then does not return and runs our own
- * shutdown hook in this very thread.  So no lock may be held.
+ * inside sysmon_pswitch_event(9), which then does not return and runs the
+ * driver's shutdown hook in this very thread.  So no lock may be held.
  */
 void
 vmt_raise_event(struct vmt_softc *sc)

@@ -134,7 +134,7 @@ struct vmt_clock {
 	bool		c_looked;	/* (w) synchronised since we attached */
 	bool		c_slew_logged;	/* (w) logged: a slew takes long */
 	u_int		c_unset;	/* (w) looks before it was set */
-	bool		c_slewing;	/* (w) an adjtime(2) is under way */
+	bool		c_slewing;	/* (w) an adjtime(2) in progress */
 	bool		c_complained;	/* (w) of a host without time */
 	bool		c_no_lag;	/* (w) the host does not report it */
 	int64_t		c_last;		/* (w) uptime in ms */

@@ -1,5 +1,5 @@
 """The driver with hosts as public logs show them (docs/host-evidence.md): refusals by
-configuration, second clients, a reboot that is under way, moves."""
+configuration, second clients, a reboot in progress, moves."""
 
 from __future__ import annotations
 

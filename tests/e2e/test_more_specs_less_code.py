@@ -78,7 +78,7 @@ def texts(directory: Path) -> dict[str, str]:
 
 
 def filled(text: str) -> str:
-    """``text`` with a single blank in the place of every gap."""
+    """``text`` with a single blank for every gap."""
     return " ".join(text.split())
 
 

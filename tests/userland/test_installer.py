@@ -321,7 +321,7 @@ def test_vmt_d_that_is_no_directory_is_refused(kind: str) -> None:
         assert os.path.lexists(site)
 
 
-def test_foreign_record_is_left_alone() -> None:
+def test_foreign_record_is_not_changed() -> None:
     theirs = (b"something else\n", 0o644)
     with built({**SITE, "vmt.installed": theirs}) as root:
         tree = Tree(str(root))

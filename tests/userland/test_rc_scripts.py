@@ -97,9 +97,9 @@ class Rc:
         return path.read_text().splitlines() if path.exists() else []
 
 
-@pytest.fixture(params=["stand-in", "NetBSD's"])
+@pytest.fixture(params=["stub", "NetBSD's"])
 def rc(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Rc]:
-    if request.param == "stand-in":
+    if request.param == "stub":
         made = Rc(tmp_path, STANDIN.read_text(), standin=True)
     else:
         place = os.environ.get("NETBSD_ETC")

@@ -31,7 +31,7 @@ NOT_PLAYED = {
     "uname": "not a tool of the table",
     "dmesg": "the recorded system had no grep",
     "ls": "status 139: a fault of that small system",
-    "/etc/rc.d/powerd": "a script; the simulated guest's rc.subr is a stand-in of its own",
+    "/etc/rc.d/powerd": "a script; the simulated guest's rc.subr is a separate stub",
     "service": "as rc.d/powerd",
 }
 SIMULATED_ONLY = ("drvctl -p", "drvctl -l vmt0", "sysctl -d", "sysctl -n", "drvctl -r cpu0")

@@ -132,7 +132,7 @@ def test_stale_pid_file_starts_no_second_dhcpcd(root: Path, content: str) -> Non
     assert lines(root, "dhcpcd") == []
 
 
-def test_dhcpcd_restarted_by_standard_script_is_left_alone(root: Path) -> None:
+def test_dhcpcd_restarted_by_standard_script_is_not_signalled(root: Path) -> None:
     client(root, "dhcpcd.pid", 71)
     client(root, "dhcpcd-wm1.pid", 73)
     # As after rc.d/dhcpcd restart: another process, another pid.

@@ -298,7 +298,7 @@ def test_sync_sets_clock_at_once(sim_guest: SimGuest, on: Any) -> None:
     assert "clock stepped by 100" in sim_guest.dmesg() or "clock stepped by 99" in sim_guest.dmesg()
 
 
-def test_disabled_clock_sync_is_left_alone(sim_guest: SimGuest, on: Any) -> None:
+def test_disabled_clock_sync_stays_disabled(sim_guest: SimGuest, on: Any) -> None:
     vmtctl = on(sim_guest)
     assert vmtctl("clock", "off").status == 0
     sim_guest.host("clock", "jump=100")

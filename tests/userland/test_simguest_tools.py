@@ -166,7 +166,7 @@ def test_directory_holds_one_guest(start: Start, kmod: Path) -> None:
     assert sim_guest.tool("sbin/drvctl", "-l").returncode == 0
 
 
-def test_foreign_directory_is_left_alone(tmp_path: Path, kmod: Path) -> None:
+def test_foreign_directory_is_not_changed(tmp_path: Path, kmod: Path) -> None:
     (tmp_path / "thesis.tex").write_text("dear")
     refused = vmtsim("guest", "--root", tmp_path, kmod)
     assert (refused.returncode, "has other content" in refused.stderr) == (73, True)

@@ -208,7 +208,7 @@ class Builder:
                 f"config(1) makes {name} from the driver's .ioconf on NetBSD: copy it here, or "
                 "write its tables by hand, see docs/your-driver.md"
             )
-        if self.headers.cacheable:  # our own
+        if self.headers.cacheable:  # the project's own
             return f"gen/kpi has no {name}: --sys DIR builds with a NetBSD source tree's headers"
         return None
 

@@ -126,7 +126,7 @@ RULES: tuple[Rule, ...] = (
          "The loader silently skips a relocation whose symbol index is out of range.",
          _WHOLE, _RELOCATE),
     Rule("relocation-outside", "error",
-         "A relocation lies outside its section; the loader writes there nevertheless.",
+         "A relocation lies outside its section; the loader still writes there.",
          _WHOLE, _RELOCATE, r"fatal page fault in supervisor mode: write"),
     Rule("relocation-none", "warning",
          "A relocation of type NONE names a symbol: the kernel changes nothing there.",

@@ -4,7 +4,7 @@
 
 /*
  * Device matching, and module(9): a driver in NetBSD's tree has this file
- * in the place of kmod/vmmemctl/vmmemctl_module.c.  The tables are config(1)'s.
+ * instead of kmod/vmmemctl/vmmemctl_module.c.  The tables are config(1)'s.
  */
 
 #include <sys/cdefs.h>

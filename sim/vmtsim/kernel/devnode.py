@@ -197,7 +197,7 @@ class DeviceNodes(Subject):
         return error
 
     def restart(self, opened: OpenDevice) -> Model:
-        """Do nothing for calls that are under way when their descriptor is closed."""
+        """Do nothing for calls that are in progress when their descriptor is closed."""
         del opened
         yield from ()
 

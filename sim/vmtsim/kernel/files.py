@@ -313,7 +313,7 @@ class Files(Subject):
         return found.address
 
     def restart(self, found: File) -> Model:
-        """Let calls that are under way come back: their descriptor is closed."""
+        """Let calls that are in progress return: their descriptor is closed."""
         yield from self._call(found, "restart")
 
     def poll(self, found: File, events: int, wait: int = 0) -> Model:

@@ -77,7 +77,7 @@ small_modcmd(modcmd_t cmd, void *arg)
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """Our own headers where a sys/ tree has them: the same contents, another way to them."""
+    """The project's headers where a sys/ tree has them: the same contents, another way to them."""
     kpi = resources.directory("kpi")
     sys = tmp_path / "src" / "sys"
     shutil.copytree(kpi / "include", sys)

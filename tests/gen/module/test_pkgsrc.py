@@ -1,6 +1,6 @@
 """pkgsrc's packages, built by bmake with small stubs of pkgsrc's mk files.
 
-pkgsrc/ beside this file has the stand-ins; PKGSRC_TREE=/usr/pkgsrc asks that tree's own files for
+pkgsrc/ beside this file has the stubs; PKGSRC_TREE=/usr/pkgsrc asks that tree's own files for
 the variables, too.
 """
 

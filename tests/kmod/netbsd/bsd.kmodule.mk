@@ -1,4 +1,4 @@
-# A stand-in for NetBSD's bsd.kmodule.mk, for tests on other systems: it takes
+# A stub of NetBSD's bsd.kmodule.mk, for tests on other systems: it takes
 # the same variables, builds KMOD.kmod from SRCS with CC, and installs it below
 # DESTDIR.  The test gives CPPFLAGS and CFLAGS of its own.
 

@@ -28,7 +28,7 @@ SOURCE = """
             return 0;
     }
 
-    /* The compiler makes a jump of the last call: no line of ours is on the stack. */
+    /* The compiler makes a jump of the last call: no line of the module is on the stack. */
     int
     take(void)
     {

@@ -477,7 +477,7 @@ deep(int n)
 	return n == 0 ? 0 : deep(n - 1) + frame[n];
 }
 
-/* The compiler makes a jump of the last call: no line of ours is on the stack. */
+/* The compiler makes a jump of the last call: no line of the module is on the stack. */
 int
 jumps(void)
 {

@@ -96,7 +96,7 @@ def clock_ahead_at_first(module: Path) -> str:
 
 
 def clock_not_set_yet(module: Path) -> str:
-    """A clock that the system has not set is left alone."""
+    """A clock that the system has not set is not touched."""
     steps = _attached_at(module, -1).kernel.subject(TimeKeeping).steps
     return "" if not steps else f"steps {steps}"
 

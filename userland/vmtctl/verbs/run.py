@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 # case. Not among them: signals that cannot be caught, that report an error of this process, that
 # stop or continue it, and that are ignored by default (NetBSD's signal(7)). PIPE and XFSZ appear
 # as errors of a write.
-_LEFT_ALONE = (
+_NOT_PASSED_ON = (
     "KILL", "STOP", "ABRT", "BUS", "EMT", "FPE", "ILL", "SEGV", "SYS", "TRAP", "TSTP", "TTIN",
     "TTOU", "CONT", "CHLD", "URG", "WINCH", "INFO", "IO", "PWR", "PIPE", "XFSZ",
 )  # fmt: skip
-_SIGNALS = signal.valid_signals() - {getattr(signal, f"SIG{name}", None) for name in _LEFT_ALONE}
+_SIGNALS = signal.valid_signals() - {getattr(signal, f"SIG{name}", None) for name in _NOT_PASSED_ON}
 
 # These request an action of a program, and often do not end it.
 _REQUESTS = (signal.SIGUSR1, signal.SIGUSR2)

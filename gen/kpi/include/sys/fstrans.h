@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Suspending file systems (NetBSD sys/sys/fstrans.h). One at a time:
- * vfs_suspend keeps a lock that vfs_resume of the same thread gives back.
+ * vfs_suspend keeps a lock that vfs_resume of the same thread releases.
  */
 #ifndef _KPI_SYS_FSTRANS_H_
 #define _KPI_SYS_FSTRANS_H_

@@ -1,8 +1,8 @@
-# Stands in for pkgsrc mk/bsd.pkg.mk: the phases of a package as far as ours use
+# A stub of pkgsrc mk/bsd.pkg.mk: the phases of a package as far as the project's use
 # them, each as pkgsrc documents it (mk/checksum, mk/subst.mk, mk/configure/
 # replace-interpreter.mk, mk/pkginstall/bsd.pkginstall.mk, mk/plist).
 # The test sets WRKDIR, DESTDIR, DISTDIR, PYTHONBIN, MACHINE_PLATFORM, MACHINE,
-# OS_VERSION and BUILD (a command that stands in for the system's make).
+# OS_VERSION and BUILD (a command that replaces the system's make).
 
 PKGNAME?=	${DISTNAME}
 PREFIX?=	/opt/pkg

@@ -1,4 +1,4 @@
-# Stands in for pkgsrc lang/python/application.mk: only who includes it gets the
+# A stub of pkgsrc lang/python/application.mk: only who includes it gets the
 # interpreter of REPLACE_PYTHON replaced.
 
 .include "../../lang/python/pyversion.mk"

@@ -1,4 +1,4 @@
-# Stands in for pkgsrc lang/python/extension.mk: PYSITELIB of a PLIST is only
+# A stub of pkgsrc lang/python/extension.mk: PYSITELIB of a PLIST is only
 # replaced for a package that sets PY_PATCHPLIST.
 
 .include "../../lang/python/pyversion.mk"

@@ -1,4 +1,4 @@
-# Stands in for pkgsrc lang/python/pyversion.mk: the first accepted version.
+# A stub of pkgsrc lang/python/pyversion.mk: the first accepted version.
 
 PYTHON_VERSIONS_ACCEPTED?=	313 312 311 310 27
 .for v in ${PYTHON_VERSIONS_ACCEPTED}
