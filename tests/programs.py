@@ -27,9 +27,8 @@ from typing import TYPE_CHECKING, NoReturn
 from tests import forked
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-NAMES = ("vmtgen", "vmtctl", "vmtsim")
 # Descriptors of the process: the socket, in which a command has its connection.
 _LINK = 3
 # It imports nothing but parts of the interpreter: with -I and -S it starts in 10 ms.
@@ -60,17 +59,19 @@ os._exit(status[0])
 
 
 @contextmanager
-def programs() -> Iterator[str]:
-    """Yield the words of a shell to which the name of a program and its arguments are added.
+def programs(*names: str, before: Callable[[], None] | None = None) -> Iterator[str]:
+    """Yield the words of a shell to which one of ``names`` and its arguments are added.
 
-    At the end, everything that the commands have left running is killed.
+    ``before`` is called in each command's process.  At the end, everything that the commands have
+    left running is killed.
     """
-    for name in NAMES:
+    for name in names:
         package = importlib.import_module(f"{name}.verbs")
         for verb in pkgutil.iter_modules(package.__path__, f"{name}.verbs."):
             importlib.import_module(verb.name)
         importlib.import_module(f"{name}.cli")
-    forked.warm()
+    if "vmtsim" in names:
+        forked.warm()
     with tempfile.TemporaryDirectory(prefix="programs-") as directory:
         place, program = Path(directory, "socket"), Path(directory, "program.py")
         program.write_text(_PROGRAM, encoding="utf-8")
@@ -80,7 +81,7 @@ def programs() -> Iterator[str]:
             warnings.simplefilter("ignore", DeprecationWarning)  # as in forked
             process = subprocess.Popen(
                 ["programs"],
-                preexec_fn=lambda: _serve(listener.fileno()),  # noqa: PLW1509
+                preexec_fn=lambda: _serve(listener.fileno(), before),  # noqa: PLW1509
                 start_new_session=True,
             )
         try:
@@ -90,7 +91,7 @@ def programs() -> Iterator[str]:
             process.wait()
 
 
-def _serve(listening: int) -> NoReturn:
+def _serve(listening: int, before: Callable[[], None] | None) -> NoReturn:
     """Make a fork for each connection, until the process is killed."""
     try:
         os.dup2(listening, _LINK)
@@ -102,7 +103,7 @@ def _serve(listening: int) -> NoReturn:
             link, _ = listener.accept()
             if os.fork() == 0:
                 listener.detach()
-                _become(link)
+                _become(link, before)
             link.close()
     finally:
         os._exit(70)
@@ -115,7 +116,7 @@ def _wait(_number: int, _frame: object) -> None:
             pass
 
 
-def _become(link: socket.socket) -> NoReturn:
+def _become(link: socket.socket, before: Callable[[], None] | None) -> NoReturn:
     """Act as the command that a program requests."""
     status = 70
     try:
@@ -132,15 +133,8 @@ def _become(link: socket.socket) -> NoReturn:
         os.chdir(directory)
         os.write(_LINK, os.getpid().to_bytes(4, "big"))
         main = importlib.import_module(f"{name}.cli").main
-        status = forked.as_command(main, words, environment, _forget)
+        status = forked.as_command(main, words, environment, before)
     finally:
         with contextlib.suppress(OSError):  # a program that was killed does not read it
             os.write(_LINK, bytes([status]))
         os._exit(status)
-
-
-def _forget() -> None:
-    """Clear caches of values that depend on the working directory."""
-    from vmtgen.build import sysroot
-
-    sysroot.own_headers.cache_clear()

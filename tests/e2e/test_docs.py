@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING
 import pytest
 from pages import KINDS, Block, pages, shows
 from vmtgen import modules
+from vmtgen.build import sysroot
 
 from tests import forked
-from tests.programs import NAMES as OURS
 from tests.programs import programs
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = {page.name: page for page in pages(ROOT)}
+OURS = ("vmtgen", "vmtctl", "vmtsim")
 ROOMS = "specs|gen|kmod|docs|templates|tests|sim|userland|bench|tools|pkgsrc"
 # Commands that take minutes or remove shared files: only the names of make(1) targets are checked.
 SLOW = re.compile(
@@ -51,7 +52,8 @@ def parameters(*kinds: str) -> list[str]:
 @pytest.fixture(scope="module")
 def ours() -> Iterator[str]:
     """How the programs start: the checkout's Python, which no page edits, for copies of it."""
-    with programs() as command:
+    # Its key is the machine, and the headers are those of the working directory's checkout.
+    with programs(*OURS, before=sysroot.own_headers.cache_clear) as command:
         yield command
 
 

@@ -7,17 +7,19 @@ import os
 import re
 import shlex
 import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from answers import tools_answer_here
 from fakeguest import SHEBANG, USERLAND, module_file
 from vmtctl import checks, cli, grammar
 from vmtctl.commands import COMMANDS
 
+from tests.programs import programs
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from answers import Control
 
@@ -335,6 +337,7 @@ def test_finding_is_fixed_by_its_command(
     vmtctl: Control,
     guest: Any,
     tmp_path: Path,
+    ours: str,
     name: str,
     damage: Callable[[Any], None],
     status: int,
@@ -351,20 +354,25 @@ def test_finding_is_fixed_by_its_command(
     assert bool(row["fix"]) is fixable, row
     assert row["fix"] or row["advice"] or name in {"wrong-system", "hypervisor"}, row
     if fixable:
-        done = carry_out(guest, tmp_path, row["fix"])
+        done = carry_out(guest, tmp_path, ours, row["fix"])
         assert done.returncode == 0, (row["fix"], done.stderr)
         assert name not in found(vmtctl), row["fix"]
 
 
-def carry_out(guest: Any, place: Path, command: str) -> subprocess.CompletedProcess[str]:
+@pytest.fixture(scope="module")
+def ours() -> Iterator[str]:
+    """How a shell starts vmtctl."""
+    with programs("vmtctl", before=tools_answer_here) as command:
+        yield command
+
+
+def carry_out(guest: Any, place: Path, ours: str, command: str) -> subprocess.CompletedProcess[str]:
     """Type a fix into sh(1), as root would."""
-    programs = place / "programs"
-    programs.mkdir(exist_ok=True)
-    program = programs / "vmtctl"
+    directory = place / "programs"
+    directory.mkdir(exist_ok=True)
+    program = directory / "vmtctl"
     program.write_text(
-        f"#!/bin/sh\nPYTHONPATH={shlex.quote(str(USERLAND))} \\\n"
-        f"exec {shlex.quote(sys.executable)} -m vmtctl \\\n"
-        f'    --tools-root {shlex.quote(str(guest.root))} "$@"\n'
+        f'#!/bin/sh\nexec {ours} vmtctl --tools-root {shlex.quote(str(guest.root))} "$@"\n'
     )
     program.chmod(0o755)
     # Other tools of NetBSD: MAKEDEV(8), and service(8) as far as a fix uses it.
@@ -379,7 +387,7 @@ def carry_out(guest: Any, place: Path, command: str) -> subprocess.CompletedProc
     service.chmod(0o755)
     return subprocess.run(
         ["/bin/sh", "-ec", command],
-        env={**os.environ, "PATH": f"{programs}:{os.environ['PATH']}"},
+        env={**os.environ, "PATH": f"{directory}:{os.environ['PATH']}"},
         capture_output=True,
         text=True,
         check=False,

@@ -9,7 +9,10 @@ import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from answers import tools_answer_here
 from fakeguest import USERLAND
+
+from tests.programs import programs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -120,8 +123,11 @@ def test_load_replaces_built_in_driver_and_unload_restores_it(generic: SimGuest,
     assert vmtctl("doctor").status == 1  # nothing is broken
 
 
-def test_following_the_fixes_of_doctor_gives_healthy_guest(generic: SimGuest, on: Any) -> None:
+def test_following_the_fixes_of_doctor_gives_healthy_guest(
+    generic: SimGuest, on: Any, tmp_path: Path
+) -> None:
     root, vmtctl = generic.root, on(generic)
+    program = tmp_path / "vmtctl"
     script = root / "usr/pkg/share/examples/rc.d/vmtctl"
     script.parent.mkdir(parents=True)
     script.write_bytes((USERLAND / "rc.d/vmtctl").read_bytes())
@@ -133,17 +139,20 @@ def test_following_the_fixes_of_doctor_gives_healthy_guest(generic: SimGuest, on
     (root / "etc/powerd/vmt.d/10-mail").write_text("#!/bin/sh\n")
     assert vmtctl("detach").status == 0
     typed: list[str] = []
-    while rows := [
-        row for row in vmtctl("doctor", "--json").json["findings"] if row["severity"] != "ok"
-    ]:
-        assert len(typed) < 20, typed
-        row = next((row for row in rows if row["fix"]), rows[0])
-        typed.append(row["name"])
-        subprocess.run(
-            ["/bin/sh", "-euc", row["fix"]],
-            env={**os.environ, "PATH": f"{root}/usr/pkg/bin:{os.environ['PATH']}"},
-            check=True,
-        )
+    with programs("vmtctl", before=tools_answer_here) as ours:
+        program.write_text(f'#!/bin/sh\nexec {ours} vmtctl --tools-root "{root}" "$@"\n')
+        program.chmod(0o755)
+        while rows := [
+            row for row in vmtctl("doctor", "--json").json["findings"] if row["severity"] != "ok"
+        ]:
+            assert len(typed) < 20, typed
+            row = next((row for row in rows if row["fix"]), rows[0])
+            typed.append(row["name"])
+            subprocess.run(
+                ["/bin/sh", "-euc", row["fix"]],
+                env={**os.environ, "PATH": f"{tmp_path}:{root}/usr/pkg/bin:{os.environ['PATH']}"},
+                check=True,
+            )
     assert len(typed) == len(set(typed)), "each finding is fixed by its own command"
     assert {
         "device-detached", "powerd-down", "clock-masters", "site-script-mode",
