@@ -156,15 +156,19 @@ def _overridden(guest: Any) -> None:
 _BALLOON = "usr/pkg/stand/amd64/11.0/modules/vmmemctl/vmmemctl.kmod"
 
 
+def _balloon_package(guest: Any) -> None:
+    target = guest.root / _BALLOON
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_bytes(module_file(name="vmmemctl"))
+
+
 def _balloon(
     *, attached: bool = True, state: str = "idle", size: int = 5000
 ) -> Callable[[Any], None]:
     """Load the module of the balloon, with a target of 5000 pages."""
 
     def load(guest: Any) -> None:
-        target = guest.root / _BALLOON
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(module_file(name="vmmemctl"))
+        _balloon_package(guest)
         known = guest.get()["siblings"]
         guest.set(balloon=True, siblings=[*known, *(["vmmemctl0"] if attached else [])])
         nodes = {"target": "5000", "size": str(size), "floor": "64", "state": state}
@@ -200,6 +204,9 @@ BROKEN: tuple[tuple[str, Callable[[Any], None], int, bool], ...] = (
     ), 1, True),
     ("freeze-left", _both(
         _nodes(backup__freeze="", backup__event=""), _file("var/run/vmt0.frozen", "17\n")
+    ), 1, True),
+    ("balloon-absent", _both(
+        _balloon_package, _conf("rc_configured=YES\npowerd=YES\nvmtctl=YES\nvmtctl_balloon=YES\n")
     ), 1, True),
     ("balloon-detached", _balloon(attached=False), 1, True),
     ("balloon-lost", _balloon(state="the host does not answer", size=0), 1, False),

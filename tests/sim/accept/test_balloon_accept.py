@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,6 +12,7 @@ from vmtsim.accept import drivers
 from vmtsim.accept.compare import compare, messages
 from vmtsim.core.trace import Event, read_events
 from vmtsim.scenario import script
+from vmtsim.verbs import accept
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -123,6 +125,14 @@ def test_planted_difference_of_sizes_is_found(played: Run, plant: object, side: 
     assert compare(*(messages(events) for events in sides.values())).differences == ()
     sides[side] = plant(sides[side])  # type: ignore[operator]
     assert compare(*(messages(events) for events in sides.values())).differences
+
+
+def test_every_driver_can_be_named() -> None:
+    parser = argparse.ArgumentParser()
+    accept.add_arguments(parser)
+    for name in drivers.DRIVERS:
+        assert parser.parse_args(["--driver", name]).driver == name
+    assert parser.parse_args([]).driver == drivers.DEFAULT.name
 
 
 def test_every_driver_has_its_default_scenarios() -> None:

@@ -6,7 +6,7 @@ import os
 
 from vmtctl import balloon, clocks, guest, hooks, lock, resolver, settings, snapshots
 from vmtctl.checks import ERROR, OK, WARNING, Finding
-from vmtctl.checks.rcconf import RcConf, load_at_boot, loaded_at_boot
+from vmtctl.checks.rcconf import RcConf, balloon_at_boot, load_at_boot, loaded_at_boot
 from vmtctl.tooltable import TOOLS
 
 TYPE_CHECKING = False
@@ -26,7 +26,7 @@ def check(context: Context, survey: dict[str, Any], rc: RcConf) -> Iterator[Find
     yield from _clock(context, survey, rc)
     yield from _dns(context, survey)
     yield from _snapshots(context, survey)
-    yield from _balloon(context, survey)
+    yield from _balloon(context, survey, rc)
     yield from _left_overs(context, survey)
     yield from _boot(context, survey, rc)
 
@@ -308,8 +308,17 @@ def _snapshots(context: Context, survey: dict[str, Any]) -> Iterator[Finding]:
         )
 
 
-def _balloon(context: Context, survey: dict[str, Any]) -> Iterator[Finding]:
+def _balloon(context: Context, survey: dict[str, Any], rc: RcConf) -> Iterator[Finding]:
     found = survey["balloon"]
+    if not found["loaded"] and not found["attached"] and balloon_at_boot(context, rc):
+        yield Finding(
+            WARNING,
+            "balloon-absent",
+            f"the module {balloon.MODULE} is to be loaded at boot, and is not loaded",
+            "the host cannot take memory of this guest, and swaps it out instead",
+            fix=context.command("load vmmemctl"),
+            advice="if that fails, its error names the package or the host as the cause",
+        )
     if found["loaded"] and not found["attached"]:
         yield Finding(
             WARNING,

@@ -163,14 +163,14 @@ def loaded_at_boot(context: Context, rc: RcConf | None = None) -> bool | None:
     return (rc or RcConf(context)).enabled("vmtctl")
 
 
-def balloon_at_boot(context: Context) -> bool | None:
+def balloon_at_boot(context: Context, rc: RcConf | None = None) -> bool | None:
     """Whether rc.d/vmtctl, or its path in modules.conf, loads the balloon's module at boot.
 
     None when rc.conf does not say.
     """
     if any(name.endswith("/vmmemctl.kmod") for name in boot_modules(context)):
         return True
-    rc = RcConf(context)
+    rc = rc or RcConf(context)
     return rc.enabled("vmtctl") and rc.enabled(BALLOON)
 
 
