@@ -287,7 +287,7 @@ class Boot:
 
     def _stranger(self) -> Shell | None:
         raise BootError(
-            "ssh does not know the guest's key", hint="connect once by hand and look at the key"
+            "ssh does not know the guest's key", hint="connect once by hand and check the key"
         )
 
     def _incorrect(self) -> Shell | None:

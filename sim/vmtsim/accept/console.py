@@ -230,7 +230,7 @@ class Console:
         return lines[-1].strip()[:72] if lines else "nothing was printed yet"
 
     def _closed(self, what: str = "") -> ConsoleClosedError:
-        waited = f" while {what} was waited for" if what else ""
+        waited = f" while waiting for {what}" if what else ""
         return ConsoleClosedError(f"the console is gone{waited}; it ended with:\n{self.screen()}")
 
     def _crash(self, crash: Text) -> GuestCrashError:

@@ -422,7 +422,7 @@ _TABLE = (
     Operation("steal", Seconds, "another client claims the channel for SECONDS", _steal),
     Operation("checkpoint", Nothing, "interrupt messages in transfer", _checkpoint),
     Operation("migrate", Migration, "vMotion: move to another host", _migrate),
-    Operation("revert", Revert, "go back to a snapshot SECONDS old", _revert),
+    Operation("revert", Revert, "revert to a snapshot SECONDS old", _revert),
     Operation("clock", Clock, "set the host's clock, or make it jump, drift or lag", _clock),
     Operation("options", Mapping[str, Scalar], "send Set_Option NAME VALUE", _options),
     Operation("synctime", Switch, "set the machine's time synchronisation switch", _synctime),
