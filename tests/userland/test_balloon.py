@@ -6,6 +6,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from test_load import cut_off
 from vmtctl import exits
 from vmtgen.build.compile import build_module
 from vmtgen.resources import directory
@@ -107,6 +108,23 @@ def test_detached_balloon_is_attached_by_load(vmtctl: Control, guest: Any) -> No
     assert vmtctl("load", "vmmemctl").out == "attached vmmemctl0\n"
     assert guest.calls()[-1] == RESCAN
     assert loaded(guest) == (True, True)
+
+
+@pytest.mark.parametrize("verb", ["load", "unload"])
+def test_killed_run_is_completed_by_next(vmtctl: Control, guest: Any, verb: str) -> None:
+    install(guest)
+    calls = 0
+    died = True
+    while died:
+        calls += 1
+        guest.write(fakeguest.fresh_state())
+        if verb == "unload":
+            assert vmtctl("load", "vmmemctl").status == 0
+        died = cut_off(guest, calls, verb, "vmmemctl")
+        assert vmtctl(verb, "vmmemctl").status == 0, calls
+        assert loaded(guest) == ((True, True) if verb == "load" else (False, False)), calls
+        assert vmtctl("load", "vmmemctl", "--json").json["changed"] is (verb == "unload")
+    assert calls > 3
 
 
 @pytest.mark.parametrize("missing", [{"balloon_offered": False}, {"vmware": False}])

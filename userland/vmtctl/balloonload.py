@@ -18,8 +18,7 @@ if TYPE_CHECKING:
 
 def load(context: Context, path: str) -> int:
     """Load the module in ``path``, or attach its device, or replace an older file of it."""
-    loaded = _is_loaded(context)
-    current = loaded and record.is_current(context, balloon.MODULE, path)
+    loaded, current = _state(context, path)
     if current and _is_attached(context):
         context.step(f"leave the module as it is: {path} is loaded", state="unchanged")
         context.finish(changed=False, module=path)
@@ -34,6 +33,8 @@ def load(context: Context, path: str) -> int:
         return OK
     context.need_root("load modules")
     with Lock(context, "load"):
+        # Another vmtctl may have changed it meanwhile.
+        loaded, current = _state(context, path)
         _load(context, path, loaded=loaded, current=current)
     if not balloon_at_boot(context):
         context.warn(
@@ -42,6 +43,12 @@ def load(context: Context, path: str) -> int:
         )
     context.finish(changed=True, module=path)
     return OK
+
+
+def _state(context: Context, path: str) -> tuple[bool, bool]:
+    """Return whether the module is loaded, and whether it is the file ``path`` as it is now."""
+    loaded = _is_loaded(context)
+    return loaded, loaded and record.is_current(context, balloon.MODULE, path)
 
 
 def _load(context: Context, path: str, *, loaded: bool, current: bool) -> None:
