@@ -32,6 +32,7 @@ PARTS = (
     "races",
     "beside",
     "remote",
+    "length",
     "specs",
     "messages",
     "addresses",

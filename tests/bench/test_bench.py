@@ -116,7 +116,7 @@ def quick(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, Any]
     out = tmp_path_factory.mktemp("a bench")
     done = subprocess.run(
         [sys.executable, "-m", "bench", "--quick", "--out", str(out), "--parts", "making",
-         "driver", "messages", "speed", "addresses", "seeds"],
+         "driver", "messages", "speed", "addresses", "length", "seeds"],
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
