@@ -1,7 +1,7 @@
 """Disables Python's cycle collector during code that creates no cycles.
 
-Kernel calls and traps create no reference cycles.  A simulation is one, of many thousand objects:
-while it lives the collector scans them again and again, and finds nothing.
+Kernel calls and traps create no reference cycles.  A simulation is one large
+cycle of many thousand objects: while it lives, the collector would scan them in vain.
 """
 
 from __future__ import annotations

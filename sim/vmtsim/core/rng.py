@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Iterable, MutableSequence, Sequence
 
-# hashlib would load OpenSSL first.  This is Python's own implementation of the same function, which
-# random.py of CPython takes in the same way.
+# hashlib would load OpenSSL first.  This is Python's built-in implementation of the same function;
+# CPython's random.py imports it in the same way.
 try:
     from _sha2 import sha256  # type: ignore[import-not-found]  # from Python 3.12
 except ImportError:
@@ -72,7 +72,7 @@ class Rng:
         return found
 
     def chances(self, odds: Iterable[tuple[int, int]]) -> list[int]:
-        """Return which of ``odds`` came true, by number, as ``chance`` for each in turn would say.
+        """Return the indices of the ``odds`` that came true, like ``chance`` for each in turn.
 
         Each is (numerator, denominator); denominators from 1 to 2**64.
         """

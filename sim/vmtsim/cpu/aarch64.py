@@ -69,7 +69,7 @@ class Aarch64(Engine):
 
     @staticmethod
     def _stubs(mailbox: int, stops: Sequence[bytes]) -> Iterator[bytes]:
-        """With x16 and x17, which a linker's veneer between a call and its function may use."""
+        """Use x16 and x17, which a linker's veneer between a call and its function may use, too."""
         start = _code(
             0x58000350,  # ldr x16, the literal
             0xA9010600,  # stp x0, x1, [x16, 16]
@@ -104,7 +104,7 @@ class Aarch64(Engine):
         return int(self._uc.reg_read(getattr(arm, f"UC_ARM64_REG_{name.upper()}")))
 
     def put_register(self, name: str, value: int) -> None:
-        """Store into a register; xzr takes everything."""
+        """Store into a register; xzr ignores the value."""
         if name in {"xzr", "wzr"}:
             return
         if name.startswith("w"):
@@ -180,7 +180,7 @@ class Aarch64(Engine):
         self._registers[0], self._registers[1] = function, stack
 
     def set_position(self, position: tuple[int, ...]) -> None:
-        """Go back to a position; the stub's ``ret`` needs the link register."""
+        """Return to a position; the stub's ``ret`` needs the link register."""
         super().set_position(position)
         self._uc.reg_write(_X[30], position[2])
 

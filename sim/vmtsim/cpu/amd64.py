@@ -90,7 +90,7 @@ class Amd64(X86):
 
     @staticmethod
     def _stubs(mailbox: int, stops: Sequence[bytes]) -> Iterator[bytes]:
-        """By addresses of 32 bits, which the processor extends by their sign."""
+        """Use addresses of 32 bits, which the processor extends by their sign."""
 
         def at(index: int) -> bytes:
             return (mailbox + 8 * index & 0xFFFFFFFF).to_bytes(4, "little")

@@ -79,8 +79,8 @@ class Engine(Pages):
     preserved_names: tuple[str, ...]
     _halt: bytes  # the instruction that stops the processor, after it
     _stop: int  # its offset from the start of a stub
-    _behind: int  # instructions of a stub from there to its return, without that
-    # Where in the mailbox the arguments are that come in registers, and the result.
+    _behind: int  # instructions of a stub from there to its return, without the return
+    # The places in the mailbox of the arguments in registers, and of the result.
     _words: slice
     _results: slice
     _nothing: bytes  # an instruction that does nothing
@@ -147,7 +147,7 @@ class Engine(Pages):
 
     @staticmethod
     def _stubs(mailbox: int, stops: Sequence[bytes]) -> Iterable[bytes]:
-        """Return the code of each stub, STUB_SIZE bytes, from where it is to stop the processor.
+        """Return the code of each stub, STUB_SIZE bytes.  ``stops`` are the addresses of its halt.
 
         It stores pc, sp, arguments, return address and its number into the mailbox, in the order
         of ``call_registers``, stops, and loads the result.
@@ -176,7 +176,7 @@ class Engine(Pages):
         return self._stopped(error)
 
     def _resume_counted(self, instructions: int) -> int:
-        """Stop after so many instructions of the guest, of which those of stubs are none."""
+        """Stop after so many instructions of the guest; the stubs' instructions do not count."""
         self._uc.ctl_flush_tb()  # translated code does not count
         registers, stop, start = self._registers, self._stop, self.layout.stubs
         distance = registers[0] - start
@@ -197,7 +197,7 @@ class Engine(Pages):
         return self._stopped(error, instructions)
 
     def _stopped(self, error: int, instructions: int = 0) -> int:
-        """Say why the processor stopped that is at no stub; serve instructions, and go on."""
+        """Handle a stop that is not at a stub: serve an instruction and continue, or raise."""
         registers, slot_at = self._registers, self._slot
         preempted, self._preempted = self._preempted, False
         while True:
@@ -239,7 +239,7 @@ class Engine(Pages):
     def _hook(
         self, kind: int, function: Any, begin: int = 1, end: int = 0, instruction: int = 0
     ) -> None:
-        """Let the library call ``function``, of a C type, which lets no exception out.
+        """Let the library call ``function``, of a C type, which must not raise.
 
         The binding puts two functions around a hook, which cost as much as a short hook itself.
         """
@@ -314,7 +314,7 @@ class Engine(Pages):
     # -- calls -------------------------------------------------------------------------------
 
     def position(self) -> tuple[int, ...]:
-        """Return pc, sp, the return address (0: not known) and result as of the last stop."""
+        """Return pc, sp, the return address (0: not known) and result at the last stop."""
         registers = self._registers
         return registers[0], registers[1], registers[self._back], *registers[self._results]
 
@@ -364,8 +364,8 @@ class Engine(Pages):
     def _lost_frame(self) -> int:
         """Return the innermost frame while the frame pointer is used for something else.
 
-        A trap may take EBP for a cookie.  The frame is the first pair on the stack of a pointer
-        up the stack and a return address into a module.
+        A trap may use EBP for a cookie.  The frame is the first pair on the stack that consists of
+        a pointer up the stack and a return address into a module.
         """
         size, layout = self.pointer_size, self.layout
         stack = self._stack.load()[0]
@@ -439,7 +439,7 @@ class Engine(Pages):
 
 
 class HostView:
-    """The guest's memory as the hypervisor reaches it: by the guest's own page table."""
+    """The guest's memory as the hypervisor accesses it: through the guest's page table."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine

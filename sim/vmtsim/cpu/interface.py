@@ -30,8 +30,8 @@ class Access(enum.Enum):
     FETCH = "fetch"
 
 
-class CpuFault(Exception):  # noqa: N818 - the processor's own word for it
-    """The guest's code met an exception: a page fault, an invalid instruction, a trap.
+class CpuFault(Exception):  # noqa: N818 - the term of processors
+    """The guest's code raised an exception: a page fault, an invalid instruction, a trap.
 
     ``pc`` is the address of the instruction.  For memory, ``access`` and ``address`` describe the
     access, and ``mapped`` is whether the page is mapped but forbids it.
@@ -87,7 +87,7 @@ class Backdoor(Protocol):
 class Layout:
     """The layout of the kernel's address space of a machine (all page-aligned).
 
-    The addresses are those of a NetBSD kernel of that machine as far as a module can see: modules
+    The addresses are like those of a NetBSD kernel of that machine in what a module sees: modules
     are within the reach of 32-bit relocations (amd64) or of a branch (aarch64) from the kernel.
     """
 
@@ -114,10 +114,10 @@ class Cpu(Protocol):
 
     # -- memory ------------------------------------------------------------------------------
     def map(self, address: int, size: int, protection: int) -> None:
-        """Make pages appear (``size`` a multiple of 4096), filled with zeroes."""
+        """Map pages (``size`` is a multiple of 4096), filled with zeroes."""
 
     def unmap(self, address: int, size: int) -> None:
-        """Make pages vanish."""
+        """Unmap pages."""
 
     def protect(self, address: int, size: int, protection: int) -> None:
         """Change the protection of pages."""
@@ -138,14 +138,14 @@ class Cpu(Protocol):
         """Notify the processor that code in this range has changed."""
 
     # -- instructions that a model serves ----------------------------------------------------
-    # Called with the address of an instruction that ``stop_at`` named, in its place.
+    # Called instead of an instruction that ``stop_at`` named, with its address.
     on_instruction: Callable[[int], None]
 
     def stop_at(self, address: int, size: int) -> None:
-        """Call ``on_instruction`` in place of the instruction of ``size`` bytes at ``address``."""
+        """Call ``on_instruction`` instead of the instruction of ``size`` bytes at ``address``."""
 
     def set_cpuid(self, leaves: Mapping[int, tuple[int, int, int, int]]) -> None:
-        """Let CPUID give EAX, EBX, ECX, EDX for these leaves, where the hypervisor has none."""
+        """Let CPUID return EAX to EDX for these leaves, unless the hypervisor defines them."""
 
     def register(self, name: str) -> int:
         """Return a register by its name ("eax", "x0", "eflags", "pstate")."""
@@ -157,13 +157,13 @@ class Cpu(Protocol):
     def resume(self, instructions: int = 0) -> int:
         """Run until a stub is called: returns its slot; PREEMPTED; or raises CpuFault.
 
-        ``instructions`` other than 0 stop it (PREEMPTED) after so many of the guest's.
-        Exceptions raised by the backdoor or by ``on_trap`` come out here.
+        ``instructions``, unless 0, is the number of guest instructions after which it stops
+        (PREEMPTED).  It raises the exceptions of the backdoor and of ``on_trap``.
         """
 
     counted: bool
-    """Whether the last PREEMPTED was for the count, not for ``preempt`` or an instruction served by
-    ``on_instruction``."""
+    """Whether the last PREEMPTED came from the count, not from ``preempt`` or an instruction that
+    ``on_instruction`` served."""
 
     def preempt(self) -> None:
         """Stop soon after the trap that is being served; ``resume`` then returns PREEMPTED."""
@@ -178,11 +178,11 @@ class Cpu(Protocol):
         """
 
     def start_on_stack(self, top: int) -> None:
-        """Take a fresh stack that ends at ``top``."""
+        """Use an empty stack that ends at ``top``."""
 
     # -- the call that stopped ``resume`` ------------------------------------------------------
-    # The words of the call that are in registers, in the places that ``argument`` counts, and
-    # the word that its result begins with, where one word is all of any result; else none.
+    # The words of the call that are in registers, in the order of ``argument``, and the first
+    # word of its result on machines where a result is one word; otherwise none.
     words: memoryview
     results: memoryview
 

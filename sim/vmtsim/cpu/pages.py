@@ -1,4 +1,4 @@
-"""The guest's memory.  It is this process's own: most of it is reached without the library."""
+"""The guest's memory: memory of this process, most of it accessed without the library."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _MOST_SPARE = 32  # so many of each size
 
 
 def own_memory(size: int) -> mmap.mmap:
-    """Return zeroes that a child of this process gets a copy of, as of all else."""
+    """Return memory full of zeroes, which a child of this process copies like all other memory."""
     return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 
 
@@ -64,7 +64,7 @@ class Pages:
         self._readonly: dict[int, int] = {}  # start -> end of pages that may not be written
 
     def map(self, address: int, size: int, protection: int) -> None:
-        """Make pages appear, filled with zeroes."""
+        """Map pages, filled with zeroes."""
         spare = self._spare.get(size)
         memory = spare.pop() if spare else _Memory(size)
         self._uc.mem_map_ptr(address, size, protection, memory.place)
@@ -75,7 +75,7 @@ class Pages:
         self._note(address, size, protection)
 
     def unmap(self, address: int, size: int) -> None:
-        """Make pages vanish."""
+        """Unmap pages."""
         self._uc.mem_unmap(address, size)
         self._readonly.pop(address, None)
         for page in range(address // PAGE, (address + size) // PAGE):
@@ -87,7 +87,7 @@ class Pages:
             self._keep(memory)
 
     def _keep(self, memory: _Memory) -> None:
-        """Keep small memory for the next ``map``: the system takes long to give some."""
+        """Keep small memory for the next ``map``: new memory from the system takes long."""
         spare = self._spare.setdefault(memory.size, [])
         if memory.size <= _SMALL_MEMORY and len(spare) < _MOST_SPARE:
             memory.clear()
@@ -114,7 +114,7 @@ class Pages:
 
     @staticmethod
     def _parts(pages: Mapping[int, memoryview], address: int, size: int) -> list[memoryview] | None:
-        """Return the memory of a range piece by piece; None unless all its pages are known."""
+        """Return the memory of a range in pieces; None unless all its pages are known."""
         number, start = address >> _SHIFT, address & _OFFSET
         parts = []
         while size > 0:

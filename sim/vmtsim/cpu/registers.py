@@ -1,4 +1,4 @@
-"""Batches of registers, by the library's inner entry points."""
+"""Batches of registers, through the library's inner entry points."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from unicorn.unicorn_py3.unicorn import uclib
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-# These functions call nothing back and take microseconds: Python's lock is kept meanwhile.
+# These functions take microseconds and call no Python code, so they keep Python's lock.
 _LIBRARY = ctypes.PyDLL(uclib._name)  # noqa: SLF001
 _MASK64 = 0xFFFFFFFFFFFFFFFF
 
@@ -20,7 +20,7 @@ _MASK64 = 0xFFFFFFFFFFFFFFFF
 class Batch:
     """Some registers, read or written with one call.
 
-    The arguments of the calls are converted once, which otherwise costs more than the calls.
+    The arguments are converted once: a conversion for each call would cost more than the call.
     """
 
     def __init__(

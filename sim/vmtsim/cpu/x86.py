@@ -55,8 +55,8 @@ class X86(Engine):
         (self._ax, self._bx, self._cx, self._dx, self._si, self._di, self._bp, self._ip) = (
             trap_registers
         )
-        # What a trap may change: EBX to EDI and EAX (LB), and EBP with them (HB); and then what
-        # moves the processor on.
+        # The registers that a trap may change: EBX to EDI and EAX (LB), and EBP too (HB); then the
+        # one that moves the processor on.
         low = (self._bx, self._cx, self._dx, self._si, self._di)
         self._low = Batch(self._handle, low)
         self._low_out = Batch(self._handle, (*low, self._ax))
@@ -112,7 +112,7 @@ class X86(Engine):
             return self._failed(error)
 
     def _string_trap(self, pc: int) -> None:
-        """Announce a string trap, which cannot be stopped in: see ``preempt``."""
+        """Report a string trap, in which the processor cannot stop: see ``preempt``."""
         self._in_string = True
         try:
             self.on_trap(pc)
@@ -129,7 +129,7 @@ class X86(Engine):
             super().preempt()
 
     def _string_in(self, frame: Frame, pc: int) -> int:
-        """``rep insb``: everything on the first byte; the instruction then sees one byte left."""
+        """``rep insb``: transfer all at the first byte, and leave the instruction one byte."""
         count, target = frame.arg2, frame.arg5
         self._string_trap(pc)
         self.backdoor.high_bandwidth(frame, self._view, to_host=False)
@@ -164,7 +164,7 @@ class X86(Engine):
             self.backdoor.other_port(port, size, value)
 
     def _after_string(self, frame: Frame, source: int, target: int) -> None:
-        """Leave one byte to go: with ``source`` in ESI and ``target`` in EDI."""
+        """Leave one byte to transfer, with ``source`` in ESI and ``target`` in EDI."""
         self._string.store(frame.arg1, 1, frame.arg3, source, target, frame.arg0, frame.arg6)
 
     def _cpuid(self, _uc: Any, _data: Any) -> int:

@@ -100,7 +100,7 @@ class Machine:
 
     @contextmanager
     def alive(self) -> Iterator[None]:
-        """Guard work of the kernel: if the machine goes down, raises Down, then and later."""
+        """Run kernel code in the block; raises Down if the machine goes down in it or is down."""
         if self.ended:
             raise Down(f"the machine is down: {self.ended}")
         try:

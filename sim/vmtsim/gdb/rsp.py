@@ -270,7 +270,7 @@ class Client:
             if not isinstance(found, Packet):
                 continue
             if found.payload is None:
-                # The guest is stopped, or this could not have arrived: request it again.
+                # The guest is stopped, as this answer shows: request it again.
                 self._transmit(b"-")
                 continue
             if self._unanswered:

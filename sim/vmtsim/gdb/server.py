@@ -225,7 +225,7 @@ class Server:
         try:
             base = self._find()
         except StubRefusedError as error:
-            # As during a reset, when there is no memory to search.
+            # This happens during a reset: there is no memory to search.
             base = None
             if not self._waiting_said:
                 self._say(f"cannot search for {self.program.name} now: {error}")
@@ -264,7 +264,7 @@ class Server:
         if not self.program.moves:
             return 0
         if self._text is not None:
-            # Also before it is loaded: the user gave the address.
+            # The user gave the address: it holds before the module is loaded, too.
             self._seen = locate.holds(self.client, self.program, self._text)
             return self._text
         said = locate.from_modstat(self._console(), self.program.name)

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from vmtsim.gdb.rsp import Client
     from vmtsim.gdb.sites import Program
 
-# Kinds of events that a real guest also has: those of the simulated host, of this session, and of
-# the scenario itself.  All others come only from the models of vmtsim.kernel.
+# Kinds of events that also occur with a real guest: the simulated host, this session and the
+# scenario emit them.  All others come only from the models of vmtsim.kernel.
 SEEN = frozenset(
     {
         *(
@@ -179,7 +179,7 @@ class Session:
         return 0 if self._first is None else self.clock() - self._first
 
     def guest(self, verb: str, argument: Any, /) -> None:
-        """Do nothing: vmtsim cannot act inside a real guest, and omits such steps before."""
+        """Do nothing: vmtsim cannot act inside a real guest, and omits such steps."""
         raise NotImplementedError(f"guest.{verb}: {argument}")
 
     def sysctl(self, name: str, /) -> Any:

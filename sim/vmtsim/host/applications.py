@@ -48,8 +48,8 @@ class Applications:
     def claim(self, name: str, channel: Channel) -> bool:
         """Bind ``name`` to ``channel``; returns false if the channel is refused and closed.
 
-        If another channel has the name, HostOptions.second_client decides.  A second client of
-        VMware's own was refused, NetBSD's vmt(4) handles a host that disconnects both (E14), and
+        If another channel has the name, HostOptions.second_client decides.  A second client
+        made by VMware was refused, NetBSD's vmt(4) handles a host that disconnects both (E14), and
         the log's words "changing channel A -> B" are those of a host that accepts the newer one.
         """
         before = self.bound.get(name)

@@ -119,7 +119,7 @@ class Backup:
         self.last_code: int | None = None
         self._message = b""
         self._begun = False  # the guest has read the message that starts it
-        self._another = False  # and one that starts another operation, not sent by this object
+        self._another = False  # and another such message, which this object did not send
         self._timer: Timer | None = None
         self._watch: Timer | None = None
 
@@ -184,7 +184,7 @@ class Backup:
         self.tclo.send("vmbackup.abort", self._answered_abort)
 
     def forget(self) -> None:
-        """Forget the operation, like a host whose agent was restarted; the guest may not."""
+        """Forget the operation, like a host whose agent restarts; the guest may continue it."""
         self._cancel()
         self._move("idle")
 

@@ -37,7 +37,7 @@ _UNAWARE = 1
 
 
 class Balloon:
-    """The guest's memory that the host has.
+    """The memory balloon: the pages of the guest's memory that the host has.
 
     ``target`` and the result of ``size`` are in pages.  ``physical`` is the guest's memory by
     physical address, which batches need.
@@ -60,7 +60,7 @@ class Balloon:
         self._capabilities = 0
         self._since_reset: int | None = None  # calls since the host reported a reset
         self._seen = (0, 0)  # size and target at the guest's last request
-        self._taken_back = 0  # the same of taken_back
+        self._taken_back = 0  # taken_back at the guest's last request
         self._commands: dict[int, Callable[[Frame], int]] = {
             START: self._start,
             GET_TARGET: self._get_target,

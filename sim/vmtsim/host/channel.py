@@ -72,8 +72,7 @@ class Channel:
     announced: int = 0
     offset: int = 0
     alive: bool = True
-    # The message to the guest ended for a reason of the host's: the guest may still report an
-    # abort.
+    # The host ended the message to the guest: the guest may still report an abort.
     interrupted: bool = False
     # Opened by the guest, which then has to close it; false for channels of other clients.
     guests: bool = True

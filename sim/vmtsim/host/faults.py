@@ -193,7 +193,7 @@ class Faults:
         self._context = context
         self._rng = context.rng.fork("faults")
         self._by_point: dict[str, list[tuple[Fault, tuple[int, int]]]] = {}
-        # What was drawn at a point on a channel of a protocol before: the same is drawn again.
+        # The faults and odds of each (point, protocol), as the first call there computed them.
         self._possible: dict[
             tuple[str, str | None], tuple[tuple[Fault, ...], tuple[tuple[int, int], ...]]
         ] = {}
@@ -262,8 +262,8 @@ class Faults:
     def inject(self, point: str, protocol: str | None = None, subject: str = "") -> Effect | None:
         """Return the effect of the fault that is injected at this point, or None.
 
-        ``subject`` is what an armed fault may be limited to by its argument ``command``: it matches
-        if the subject begins with that.  ``arguments`` then holds the fault's arguments.
+        An armed fault that has an argument ``command`` is injected only if ``subject`` begins with
+        it.  ``arguments`` then holds the fault's arguments.
         """
         if self._armed:
             found = self._scripted(point, protocol, subject)

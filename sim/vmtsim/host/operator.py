@@ -68,7 +68,7 @@ class Protocol(Record):
 
 @dataclass(frozen=True)
 class Seconds(Record):
-    """For how long, or how long ago."""
+    """A duration, or an age."""
 
     SHORTHAND: ClassVar[str] = "seconds"
     seconds: float = 3.0
@@ -76,7 +76,7 @@ class Seconds(Record):
 
 @dataclass(frozen=True)
 class Migration(Record):
-    """A migration; with lost channels it happened under heavy load."""
+    """A migration; under heavy load it loses the channels."""
 
     SHORTHAND: ClassVar[str] = "now"
     now: bool = True
@@ -199,8 +199,8 @@ def _close(host: Host, given: Protocol) -> str:
 
 def _steal(host: Host, given: Seconds) -> str:
     if not host.steal_channel(given.seconds):
-        raise RefusedError("nothing in the guest has the channel")
-    return f"another client insists on the channel for {given.seconds:g} s"
+        raise RefusedError("no client in the guest has the channel")
+    return f"another client claims the channel for {given.seconds:g} s"
 
 
 def _checkpoint(host: Host, _given: Nothing) -> str:
@@ -228,7 +228,7 @@ def _revert(host: Host, given: Revert) -> str:
     host.snapshot_revert(
         given.seconds, lose_channels=given.lose_channels, time_synchronize=given.time_synchronize
     )
-    return f"back to a snapshot that is {given.seconds:g} s old"
+    return f"reverted to a snapshot that is {given.seconds:g} s old"
 
 
 def _clock(host: Host, given: Clock) -> str:

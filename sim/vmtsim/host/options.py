@@ -62,7 +62,7 @@ class HostOptions:
     # 6 to 8, and answers of open-vm-tools to VIX commands end in a NUL.
     age: Age = "current"
     # vmware: everything.  qemu: the `vmport` device, which has no MESSAGE command.
-    # hardware: no device answers, the bus floats high.
+    # hardware: no device answers, and a read returns all ones.
     kind: Kind = "vmware"
     # 2 ESX, 4 Workstation and Fusion (open-vm-tools lib/include/vm_vmx_type.h).
     product_type: int = 2
@@ -70,7 +70,7 @@ class HostOptions:
     # The instruction that leaf 0x40000010 offers.  Few hosts offer one: those whose guests have
     # encrypted memory (Linux arch/x86/kernel/cpu/vmware.c).
     hypercall: Hypercall = "none"
-    # x86 only: False is such a guest, whose ports do not answer.
+    # x86 only.  False: a guest with encrypted memory, for which the I/O ports do not work.
     ports: bool = True
     # Report no violation for I/O ports and commands that a tools driver must not use: another
     # driver probes them.
@@ -120,7 +120,7 @@ class HostOptions:
     capabilities_register: bool = True
     power_on: bool = True
     # The late variant of govmomi's pull request 778: broadcastIP comes this many seconds after the
-    # reset, and not among the options.  0 means: in its place among them.
+    # reset, and not among the options.  0 means: as one of the options.
     broadcast_ip: int = 0
     # Seconds between pings (E5), and from the reset to the VIX command by which the host requests
     # the state of guest operations (E17); 0 means never.

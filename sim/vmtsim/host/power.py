@@ -61,7 +61,7 @@ class Power:
         # Last status by state id.
         self.statuses: dict[int, bool] = {}
         self._then: dict[int, list[Callable[[bool], None]]] = {}
-        # An accepted halt or reboot whose execution the host has not seen.
+        # An accepted halt or reboot that the guest, as far as the host knows, has not carried out.
         self._pending: int | None = None
         # Operations that a guest has failed: the next attempt ignores the guest's status (E10).
         self._failed: set[int] = set()
@@ -69,7 +69,7 @@ class Power:
 
     @property
     def guest_state(self) -> str:
-        """Return the guest's state in a management client: running, or going down."""
+        """Return the guest's state in a management client: running, shutting down or resetting."""
         return "running" if self._pending is None else _ENDING[self._pending]
 
     def request(self, operation: str, done: Callable[[bool], None] | None = None) -> bool:
@@ -93,7 +93,7 @@ class Power:
             self._then.setdefault(number, []).append(done)
 
         def ended(_ok: bool, _reply: bytes) -> None:
-            # Still queued: the message was never fetched.
+            # The message is still in the queue: the guest never fetched it.
             if done is not None and done in self._then.get(number, ()):
                 self._then[number].remove(done)
                 done(False)

@@ -109,8 +109,8 @@ class Tclo:
     ) -> None:
         """Queue a message for the application; ``done(ok, reply)`` is called with its answer.
 
-        It waits for the application to be bound, and one message waits for the other's answer.  The
-        host abandons a message that is not fetched in time (E11).
+        The message waits until the application is bound and the previous message is answered.
+        The host abandons a message that the guest does not fetch in time (E11).
         """
         text = message.encode() if isinstance(message, str) else bytes(message)
         queued = Message(text, done, start)

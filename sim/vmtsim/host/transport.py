@@ -86,7 +86,7 @@ class Transport:
         # By number: channels that the host ended, and that the guest closed.
         self._ended: dict[int, deque[_Dead]] = {}
         self._closed: dict[int, deque[_Dead]] = {}
-        # Set while a checkpoint interrupts every message in transfer.
+        # True while a checkpoint interrupts every message in transfer.
         self._interrupted: set[int] = set()
         self._calls: tuple[Callable[[Frame, Channel], None], ...] = (
             self._send_size,

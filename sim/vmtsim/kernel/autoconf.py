@@ -129,9 +129,9 @@ class Autoconf(Subject):
     def detach(self, device: Device, flags: int = 0) -> Model:
         """Detach a device; returns an errno (config_detach_release).
 
-        One at a time, and not before attach ended.  The second caller holds a reference while it
-        waits, and the first one waits for all references before it is done: on a stock kernel both
-        hang until the second gets a signal.  The administrator sends it: EINTR.
+        Detaches run one at a time, and not before attach ended.  A second caller holds a reference
+        while it waits, and the first one waits for all references before it is done: on a stock
+        kernel both hang until the second gets a signal.  The administrator sends it: EINTR.
         """
         kernel = self.kernel
         wake = kernel.scheduler.wake_all

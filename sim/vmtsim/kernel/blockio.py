@@ -62,7 +62,7 @@ class BufFields:
         self.size = at
 
     def __getattr__(self, name: str) -> int:
-        """Say of which type the offsets are."""
+        """Declare the type of the offsets; only an unknown name gets here."""
         raise AttributeError(name)
 
 
@@ -73,7 +73,7 @@ class Buf:
     made_at: int
     object: KernelObject | None = None
     given: str = ""  # the driver whose d_strategy has it, until biodone
-    ended: Callable[[], None] | None = None  # the kernel's own b_iodone
+    ended: Callable[[], None] | None = None  # b_iodone of a request of the kernel itself
 
 
 @dataclass
@@ -199,7 +199,7 @@ class Blocks(Subject):
             )
 
     def new(self, made_at: int = 0) -> int:
-        """Return a buf in memory of the kernel, which is the kernel's own without a call site."""
+        """Return a buf in kernel memory; without a call site the kernel owns it."""
         made = KernelObject(self.kernel, self.fields.size, "buf")
         self._fill(made.at)
         self.live.add("getiobuf", made.at, Buf(made_at, made))

@@ -75,7 +75,7 @@ class Callouts(Subject):
         kernel.subject(Kmem).on_free.append(self._check_free)
 
     def _check_free(self, start: int, end: int, function: str) -> None:
-        """Panic for memory that is freed with a callout in it that is still to run."""
+        """Panic for memory that is freed with a pending callout in it."""
         for _address, callout in self.live.inside(start, end):
             if callout.pending or callout.runners:
                 self.kernel.panic(

@@ -77,7 +77,7 @@ class CondVars(Subject):
             kernel.panic("null-pointer", f"cv_init by {kernel.where()} without a wait message")
         old = self.live.get(address)
         if old is not None:
-            # cv_init() checks nothing: sleepers are lost; without sleepers nothing is.
+            # cv_init() checks nothing: it loses the sleepers, if there are any.
             report = kernel.panic if old.queue else kernel.violation
             report(
                 "condvar-init-with-sleepers" if old.queue else "condvar-already-initialised",

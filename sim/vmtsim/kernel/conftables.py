@@ -81,7 +81,7 @@ def driver_size(pointer: int) -> int:
 
 
 def new_driver(memory: Memory, name: str, attributes: tuple[str, ...]) -> Driver:
-    """Make a cfdriver of the kernel's own."""
+    """Create a cfdriver of the kernel itself."""
     size = memory.pointer_size
     address = memory.place(bytes(driver_size(size)))
     memory.put_pointer(address + 4 * size, memory.place(name.encode("ascii") + b"\0"))
@@ -207,7 +207,7 @@ def read_config_data(memory: Memory, table: int) -> list[ConfigData]:
 def new_config_data(
     memory: Memory, name: str, attachment: str, parent: tuple[str, str, int]
 ) -> int:
-    """Place a cfdata table of the kernel's own with one NOTFOUND entry; returns its address."""
+    """Place a cfdata table of the kernel itself with one NOTFOUND entry; returns its address."""
     size = memory.pointer_size
     text = [memory.place(word.encode("ascii") + b"\0") for word in (name, attachment, *parent[:2])]
     spec = memory.place(bytes(3 * size))

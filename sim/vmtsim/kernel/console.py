@@ -34,7 +34,7 @@ class Console(Subject):
         "sys/kern/subr_prf.c 1.203": "*",
         "sys/lib/libkern/kern_assert.c 1.5": "kern_assert",
     }
-    # kprintf_lock() keeps lines whole; that it orders its callers is nothing to rely on.
+    # kprintf_lock() keeps lines whole; code must not rely on the order that it creates.
     SERIALIZED: ClassVar[Mapping[str, str]] = {}
     ACCESSES_DATA = "*"
 

@@ -130,7 +130,7 @@ def configure(autoconf: Autoconf) -> Model:
     bus = CpuBus(autoconf)
     hooks = {"rescan": bus.rescan, "childdetached": bus.child_detached}
     drivers: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
-        # The one of x86 is notified of detached children (sys/arch/x86/x86/mainbus.c); none can be
+        # On x86 mainbus is notified of detached children (sys/arch/x86/x86/mainbus.c); none can be
         # detached.
         "mainbus": (("cpubus",), {"childdetached": bus.child_detached} if bus.x86 else {}),
         "cpu": ((), {}) if old else ((FEATURE_BUS,), hooks),

@@ -34,7 +34,7 @@ _MODE = 0o600
 IO_NDELAY = 0x100  # sys/sys/vnode.h
 POLLERR, POLLNVAL, _ALWAYS_READY = 0x8, 0x20, 0x45  # sys/sys/poll.h
 SEEK_SET, SEEK_CUR, SEEK_END = range(3)
-# sys/sys/dkio.h: where a disk is of a partition, and how large it is.
+# sys/sys/dkio.h: the requests for the size of a partition and of a disk.
 DIOCGPARTINFO, DIOCGMEDIASIZE = 0x80206468, 0x40086484
 _PARTINFO = 32
 

@@ -158,7 +158,7 @@ class DeviceSwitches(Subject):
 
     @kernel_function("void devsw_detach(const void *bdev, const void *cdev)")
     def devsw_detach(self, block: int, character: int) -> Model | None:
-        """Detach both tables, after calls of d_open have come back (localcount_drain)."""
+        """Detach both tables, after calls of d_open have returned (localcount_drain)."""
         kernel = self.kernel
         kernel.rules.may_sleep("devsw_detach")
         switches = [self.live.find("devsw_detach", each) for each in (character, block) if each]
@@ -195,7 +195,7 @@ class DeviceSwitches(Subject):
     @kernel_function("int bdevsw_lookup_major(const void *bdev)")
     @kernel_function("int cdevsw_lookup_major(const void *cdev)")
     def lookup_major(self, address: int) -> int:
-        """-1 of a table that is not attached."""
+        """Return -1 for a table that is not attached."""
         switch = self.live.get(address)
         return _NO_MAJOR if switch is None or switch.gone else switch.major
 

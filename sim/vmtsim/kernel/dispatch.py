@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 # A thread's kernel stack in whole pages, and the part of them that is not stack: amd64 has
 # UPAGES_STACK pages between its pcb and a red zone (sys/arch/amd64/include/param.h,
-# x86/x86/vm_machdep.c), i386 UPAGES 3 with DIAGNOSTIC less its struct pcb, aarch64 USPACE 32768
-# less its.
+# x86/x86/vm_machdep.c), i386 UPAGES 3 with DIAGNOSTIC without struct pcb, aarch64 USPACE
+# 32768 without struct pcb.
 _STACKS = {"amd64": (12288, 0), "i386": (12288, 1024), "aarch64": (32768, 1024)}
 _CALLERS = 1536  # frames of a module's callers: a system call, sysctl(9), a soft interrupt
 _FIRST_SLOT = 1  # slot 0 is the return of a call into the guest
@@ -43,7 +43,7 @@ class Entry:
     """A stub and its server.
 
     ``serve`` calls ``method`` with the arguments that ``read`` returns; ``write`` takes its result,
-    and is None where the function has none.
+    and is None if the function returns void.
     """
 
     __slots__ = ("_method", "_reader", "address", "name", "prototype", "read", "serve", "write")

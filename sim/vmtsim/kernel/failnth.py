@@ -26,7 +26,7 @@ _ALLOCATION = "an allocation that does not wait"
 
 @dataclass(frozen=True)
 class Failure:
-    """The result of a function that fails, where NetBSD allows it, and with which arguments."""
+    """A failure of a function: its result, NetBSD's code for it, and which arguments allow it."""
 
     result: int
     source: str

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from vmtsim.kernel.lwp import Lwp
 
 _FREAD, _FWRITE = 1, 2  # sys/sys/fcntl.h
-_MASK = 0x3 | FCNTLFLAGS  # FMASK, but for O_EXEC, which no step opens with
+_MASK = 0x3 | FCNTLFLAGS  # FMASK without O_EXEC, which no step uses
 _MISC = 5  # DTYPE_MISC
 _UPDATE = 1  # FOF_UPDATE_OFFSET
 _NVAL = 0x20  # POLLNVAL

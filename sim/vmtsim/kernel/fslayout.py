@@ -57,7 +57,7 @@ class Figures:
 
     @property
     def available(self) -> int:
-        """Blocks that users other than root may use: never less than none."""
+        """Blocks that users other than root may use: never negative."""
         return max(self.free - self.reserved, 0)
 
 

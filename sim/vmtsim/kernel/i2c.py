@@ -44,7 +44,7 @@ class Chip:
         self._at = 0
 
     def read(self, command: bytes, count: int) -> bytes:
-        """Return ``count`` bytes from the register on that the command, or the last one, named."""
+        """Return ``count`` bytes, starting at the register that the latest command named."""
         if command:
             self._at = int.from_bytes(command, "big")
         found, number = b"", self._at
@@ -80,7 +80,7 @@ class I2c(Subject):
         self._lock = 0
 
     def data(self) -> Iterator[DataSymbol]:
-        """Yield whether the system shuts down, for which i2cexec polls."""
+        """Yield the variable that is set at shutdown, when i2c_exec.c polls instead of waiting."""
         yield DataSymbol("shutting_down", bytes(4))
 
     def boot(self) -> None:
@@ -137,7 +137,7 @@ class I2c(Subject):
 
     @kernel_function("int iic_compatible_match(const void *ia, const void *compats)")
     def iic_compatible_match(self, _given: int, _compatible: int) -> int:
-        """0: the bus has no table of chips, and so none that is compatible."""
+        """Return 0, no match: the bus has no table of chips."""
         return 0
 
     @kernel_function(
@@ -189,7 +189,7 @@ class I2c(Subject):
         size: int,
         _flags: int,
     ) -> int:
-        """EIO if no chip answers.  A packet's error code (I2C_F_PEC) is always right."""
+        """EIO if no chip answers.  A packet's error code (I2C_F_PEC) is always correct."""
         self._known("iic_exec", tag)
         kernel, memory = self.kernel, self.kernel.memory
         if not any(each.address == self._lock for each in kernel.current.held):

@@ -42,7 +42,7 @@ class Identity(Subject):
         yield DataSymbol("doing_shutdown", bytes(4))
         yield DataSymbol("panicstr", bytes(kernel.memory.pointer_size))
         if kernel.cpu.machine != "aarch64":
-            # The highest basic leaf of CPUID; -1 on an i486 without (i386/i386/locore.S).
+            # The highest basic leaf of CPUID; -1 on an i486 without CPUID (locore.S).
             leaves = self.kernel.options.cpuid
             level = leaves[0][0] if 0 in leaves else 0xD
             yield DataSymbol("cpuid_level", level.to_bytes(4, "little"))

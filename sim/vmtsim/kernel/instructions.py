@@ -74,8 +74,8 @@ SYSTEM_REGISTERS: Mapping[str, int] = {
     "id_aa64dfr0_el1": 0x10305106,
 }
 _COUNTERS = frozenset({"cntvct_el0", "cntpct_el0", "cntvctss_el0", "cntpctss_el0"})
-# Left to the processor: they change its flags, which are checked when the thread sleeps or its
-# function returns; or their effects (caches, translations) cannot be observed here.
+# Instructions that the processor itself executes: they change its flags, which are checked when the
+# thread sleeps or its function returns; or their effects (caches, translations) are not observable.
 _FLAGS = frozenset({"cli", "sti", "std", "popf", "popfd", "popfq"})
 _ARM_FLAGS = frozenset({"msr daifset", "msr daifclr", "msr daif", "mrs daif"})
 _NATIVE = _FLAGS | _ARM_FLAGS | {"wbinvd", "wbnoinvd", "invlpg", "verw", "brk"}

@@ -1,7 +1,7 @@
 """kauth(9): scopes, the listeners that modules add to them, and authorization.
 
-A request goes to each listener of its scope: one that denies is decisive, then one that allows; if
-all defer, the request is denied.  suser and securelevel listen as in a kernel that has
+A request goes to each listener of its scope.  An answer that denies decides, otherwise one that
+allows; if all defer, the request is denied.  suser and securelevel listen as in a kernel that has
 secmodel_bsd44; their decisions are in ``vmtsim.kernel.secmodel``.
 """
 
@@ -38,7 +38,7 @@ _PREFIX = "org.netbsd.kauth."
 
 @dataclass(eq=False)
 class Scope:
-    """A kauth_scope_t; ``address`` 0: one of the kernel's own, without a handle for modules."""
+    """A kauth_scope_t; ``address`` 0: a scope of the kernel, for which modules have no handle."""
 
     id: str
     cookie: int = 0
@@ -142,13 +142,13 @@ class Kauth(Subject):
     @kernel_function("gid_t kauth_cred_getegid(kauth_cred_t cred)")
     @kernel_function("gid_t kauth_cred_getgid(kauth_cred_t cred)")
     def kauth_cred_getegid(self, credentials: int) -> int:
-        """0, the group wheel, of everybody: processes of a scenario have no others."""
+        """Return 0, the group wheel, for every user: processes of a scenario have no other."""
         self._uid("kauth_cred_getegid", credentials)
         return 0
 
     @kernel_function("kauth_cred_t kauth_cred_hold(kauth_cred_t cred)")
     def kauth_cred_hold(self, credentials: int) -> int:
-        """Count no references: credentials stay as long as the kernel."""
+        """Return the credentials; they are never freed, so references are not counted."""
         self._uid("kauth_cred_hold", credentials)
         return credentials
 

@@ -169,7 +169,7 @@ class Kernel:
 
     def _make(self, cls: type[S]) -> S:
         if subject_name(cls) not in ON_DEMAND:
-            raise KeyError(f"{cls.__name__} is asked for before its turn in the boot order")
+            raise KeyError(f"{cls.__name__} is requested before its turn in the boot order")
         made = cls(self)
         known: dict[type[Subject], Any] = {**self._subjects, cls: made}
         self._subjects = {each: known[each] for each in sorted(known, key=boot_order)}

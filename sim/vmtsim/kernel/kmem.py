@@ -32,7 +32,7 @@ KM_SLEEP, KM_NOSLEEP = 1, 2
 _ALIGN = 8  # KMEM_ALIGN
 _CANARY = 0xC5
 _GUARDS = bytes([_CANARY]) * PAGE
-_FRESH = b"\xa5"  # content of kmem_alloc memory: never zero by luck
+_FRESH = b"\xa5"  # content of kmem_alloc memory: never zero by chance
 _CALLERS = 3  # of the function that sends to the host: it is the same for all messages
 # Freed objects whose history is kept; their addresses are not reused before that.
 _QUARANTINE = 4096
@@ -301,7 +301,7 @@ class Kmem(Subject):
         return self._wait(function, size, clear=clear)
 
     def press(self, free: int | None) -> None:
-        """Leave that many bytes free, as if others had taken the rest; None: all memory."""
+        """Leave only so many bytes free; None: all memory."""
         whole = self.kernel.options.memory
         self._limit = whole if free is None else min(whole, self._used + free)
         self.kernel.scheduler.wake_all(self._room)

@@ -107,7 +107,7 @@ class Kqueues(Subject):
         "sys/kern/kern_event.c 1.150": "*",
         "sys/kern/sys_select.c 1.68": "selrecord_knote selremove_knote",
     }
-    # A list is guarded by the lock of who owns it.
+    # The lock of a list's owner guards the list.
     SERIALIZED: ClassVar[Mapping[str, str]] = {"kq_lock": "knote knote_set_eof knote_clear_eof"}
     ACCESSES_DATA = ""
 
@@ -184,7 +184,7 @@ class Kqueues(Subject):
 
     @kernel_function("void knote(void *list, long hint)")
     def knote(self, head: int, hint: int) -> Model | None:
-        """Ask each knote of a list whether it has an event; returns None if there is none."""
+        """Call the filter of each knote of a list; returns None if the list is empty."""
         return self._note(head, hint) if self.kernel.memory.pointer(head) else None
 
     def _note(self, head: int, hint: int) -> Model:
@@ -242,7 +242,7 @@ class Kqueues(Subject):
         return result
 
     def _event(self, knote: Knote, hint: int) -> Model:
-        """Ask a filter whether there is an event (filter_event)."""
+        """Return the result of a filter: whether there is an event (filter_event)."""
         if knote.neutral:
             return 0  # filt_nopevent
         fop = self.kernel.memory.pointer(knote.address + self.fields.fop)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Made(Protocol):
-    """An object that guest code has made, at a call site; 0: the kernel itself has."""
+    """An object and the call site of the guest code that made it; 0: the kernel made it."""
 
     @property
     def made_at(self) -> int:

@@ -60,7 +60,7 @@ class LockOrder(Subject):
         self._reported: set[frozenset[Hashable]] = set()
 
     def waits(self, lwp: Lwp, lock: Lock, site: int) -> None:
-        """Record that a thread waits for ``lock`` until it has it, or would."""
+        """Record that a thread waits for ``lock``, or would wait if another thread held it."""
         for held in lwp.held:
             if held is not lock:
                 self._note(lwp, held, held.taken_at, lock, site)

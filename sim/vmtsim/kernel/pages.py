@@ -100,7 +100,7 @@ class Pages(Subject):
         return self._files
 
     def press(self, free: int | None, files: int = 0) -> None:
-        """Leave that many pages free and let that many hold files, as if others had the rest.
+        """Leave ``free`` pages free and let ``files`` pages hold files; others have the rest.
 
         None: all pages are free except the module's.
         """

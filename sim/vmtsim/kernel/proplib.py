@@ -121,7 +121,7 @@ class PropLib(Subject):
         return found
 
     def truth(self, value: bool) -> Property:
-        """Return the object that every true or false is: it is never freed."""
+        """Return the only object for true or for false, which is never freed."""
         if value not in self._bools:
             self._bools[value] = self.make(BOOL, value, own=True)
         return self._bools[value]
@@ -156,7 +156,7 @@ class PropLib(Subject):
         self.drop("prop_object_release", self._objects[address])
 
     def find(self, function: str, address: int, kind: int = 0) -> Property | None:
-        """Return an object, of this kind if there is one; None for NULL or one of another kind."""
+        """Return an object; None for NULL, or if it is not of the given kind."""
         if not address:
             return None
         found = self._objects.get(address)
@@ -170,7 +170,7 @@ class PropLib(Subject):
         return found if kind in {0, found.type} else None
 
     def _needed(self, function: str, address: int) -> Property:
-        """Return an object where NULL is none (_PROP_ASSERT)."""
+        """Return an object; panic for NULL (_PROP_ASSERT)."""
         found = self.find(function, address)
         if found is None:
             kernel = self.kernel
@@ -184,7 +184,7 @@ class PropLib(Subject):
         return found
 
     def let_go(self, function: str, found: Property) -> None:
-        """Take a container's reference away."""
+        """Remove a container's reference."""
         found.contained -= 1
         self.drop(function, found)
 
@@ -353,7 +353,7 @@ class PropLib(Subject):
 
     @kernel_function("prop_object_t prop_dictionary_get(prop_dictionary_t pd, const void *key)")
     def prop_dictionary_get(self, dictionary: int, key: int) -> int:
-        """Return the value, which the dictionary keeps; NULL where the key is not in it."""
+        """Return the value, which the dictionary keeps; NULL if it lacks the key."""
         name = self.kernel.memory.cstring(key)
         found = self.at_key("prop_dictionary_get", dictionary, name)
         return 0 if found is None else found.at

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from vmtsim.kernel.kernel import Kernel
 
-# The types that both have, and those of dictionaries alone: bytes, and whether there is a sign.
+# The types of both containers, and those of dictionaries alone: bytes, and whether there is a sign.
 # The functions are those in the list of names that a kernel of 10.99.12 exports.
 _NUMBERS = {
     f"{'' if signed else 'u'}int{8 * size}": (size, signed)
@@ -58,7 +58,7 @@ class PropUtil(Subject):
         return self._lib.at_key(function, container, self.kernel.memory.cstring(place))
 
     def put(self, function: str, container: int, place: int | None, made: Property) -> bool:
-        """Let a container refer to an object that was made for it, and to nothing if it may not."""
+        """Put a new object into a container; free the object if that fails."""
         lib = self._lib
         if function.startswith("prop_array_"):
             done = lib.put(function, container, place, made)
@@ -73,7 +73,7 @@ class PropUtil(Subject):
     def get_number(
         self, function: str, container: int, place: int, where: int, size: int, *, signed: bool
     ) -> bool:
-        """Store a number; one that the type cannot hold is none, and ``where`` stays."""
+        """Store a number, unless the type cannot hold it."""
         found = self.found(function, container, place)
         if found is None or found.type != NUMBER:
             return False

@@ -119,7 +119,7 @@ class Shadow:
             self.found(fresh.address + at, fresh.marks.count(1, at, end), size, reader)
 
     def _seen(self, write: bool, address: int, size: int, host: bool) -> None:
-        """Follow an access of the guest's code, or of the host: called for each there is."""
+        """Follow an access of the guest's code or of the host: called for every access."""
         if not write and not host and size >= self._word:
             return
         fresh = self._pages.get(address >> _PAGE_SHIFT)
@@ -141,7 +141,7 @@ class Shadow:
             self.found(address, size, size, "guest")
 
     def _seen_across(self, write: bool, address: int, size: int, host: bool) -> None:
-        """Follow an access of the host, or one that may begin before an object or end behind it."""
+        """Follow an access of the host, or one that may begin before an object or end after it."""
         if write:
             self.written(address, size)
         elif host:

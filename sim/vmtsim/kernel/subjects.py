@@ -1,7 +1,7 @@
 """The subjects of the kernel: every class derived from Subject in a file of this directory.
 
-A kernel has all of them from its start, except for those of ON_DEMAND, whose files a run does not
-even import unless the module under test calls one of their functions.
+A kernel has all of them from its start, except for those of ON_DEMAND: a run imports their files
+only if the module under test calls one of their functions.
 """
 
 from __future__ import annotations
@@ -67,8 +67,8 @@ _FIRST = (
 )
 
 
-# module:class of those that few modules call and that do nothing but answer calls, with all their
-# functions.  Such a class has neither variables of the kernel nor anything to do at boot.
+# module:class of the subjects that few modules call, with all their functions.  Such a class only
+# answers calls: it has neither variables of the kernel nor anything to do at boot.
 ON_DEMAND: Mapping[str, str] = {
     "calendar:Calendar": "clock_secs_to_ymdhms",
     "children:Children": "config_attach config_detach_children config_found config_match "
@@ -122,7 +122,7 @@ def load_subjects(*, on_demand: bool = True) -> tuple[type[Subject], ...]:
 
 
 def boot_order(cls: type[Subject]) -> tuple[int, str]:
-    """Return what orders the subjects of a kernel as ``load_subjects`` does."""
+    """Return the key that sorts the subjects of a kernel like ``load_subjects``."""
     file, name = cls.__module__.rpartition(".")[2], subject_name(cls)
     return (_FIRST.index(name) if name in _FIRST else len(_FIRST), file)
 

@@ -59,7 +59,7 @@ class Reply:
 
 
 class Sysctl(Subject):
-    """Calls: a node is found, then its handler runs under the lock, or sysctl_lookup()."""
+    """System calls: find a node, then run its handler or sysctl_lookup() under the lock."""
 
     SOURCES: ClassVar[Mapping[str, str]] = {"sys/kern/kern_sysctl.c 1.271": "*"}
     # The callers hold sysctl_treelock.

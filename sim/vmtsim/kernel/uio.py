@@ -102,7 +102,7 @@ class UioVector:
 
     @property
     def offset(self) -> int:
-        """The place in the file."""
+        """The offset in the file."""
         return self._memory.s64(self._uio + self._fields.offset)
 
     def advance(self, count: int) -> None:
@@ -114,7 +114,7 @@ class UioVector:
         self.put_back(-count)
 
     def put_back(self, count: int) -> None:
-        """Say that so many bytes more were not moved."""
+        """Record that ``count`` more bytes were not moved."""
         at = self._uio + self._fields.resid
         self._memory.put_word(at, self._memory.pointer(at) + count)
 
@@ -128,7 +128,7 @@ class UserIo(Subject):
 
     @kernel_function("int uiomove(void *buf, size_t n, struct uio *uio)")
     def uiomove(self, buffer: int, count: int, uio: int) -> int:
-        """Copy up to ``count`` bytes and advance the uio; ends early if uio_resid does."""
+        """Copy up to ``count`` bytes and advance the uio; stops when uio_resid is 0."""
         kernel, memory = self.kernel, self.kernel.memory
         kernel.rules.may_sleep("uiomove")
         word = memory.pointer_size

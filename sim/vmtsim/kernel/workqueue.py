@@ -29,7 +29,7 @@ _NAME_LIMIT = 15  # MAXCOMLEN - 1
 
 @dataclass(eq=False)
 class Queue:
-    """The work of a thread: of a processor with WQ_PERCPU, else of the only one."""
+    """The work of one thread: with WQ_PERCPU that of a processor, otherwise the only one."""
 
     name: str
     order: deque[int] = field(default_factory=deque)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _RIGHT = 54
 _LONGEST = 72
 _ERRNO = re.compile(r"E[A-Z0-9]+ \(-?[0-9]+\)")  # the format of administrator.describe_errno
-# A later answer (ns) gets a line and a time of its own.
+# An answer that comes later than this (ns) gets a separate line with its time.
 _PROMPT = 100_000_000
 
 _ENDS = {
@@ -200,7 +200,7 @@ _ROWS: dict[str, Callable[[Event], Row | None]] = {
     "backup.silent": _note("abandons the backup: the guest does not answer"),
     "host.checkpoint": _note("checkpoint"),
     "host.migrate": _note("migrates the machine"),
-    "host.revert": _note("goes back to a snapshot"),
+    "host.revert": _note("reverts to a snapshot"),
     "scenario.failed": _failed,
     "guest.done": _answer_to_guest,
 }

@@ -124,7 +124,7 @@ def summary(simulation: Simulation, outcome: Outcome) -> list[str]:
     if outcome.findings:
         first = max(outcome.findings, key=lambda each: each.status > OK)
         if first.rule == "module-loads":
-            # The kernel's message explains this, and the rest of the run adds nothing.
+            # The kernel's message explains the failure, and the rest of the run does not help.
             said = [line.text for line in simulation.kernel.subject(Console).lines]
             lines += [f"console  {line}" for line in said[-3:]]
         text = textwrap.wrap(f"{first.rule}: {first.message}", 88)

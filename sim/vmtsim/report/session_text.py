@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from vmtsim.gdb.session import Session
 
 OK, FAILED = 0, 1
-# Neither a failure of the guest nor a success.
+# The verdict that is neither a failure of the guest nor a success.
 NOT_JUDGED = "not judged"
 _LONGEST = 400
 
@@ -31,7 +31,7 @@ def talk(trace: Trace, show: Callable[[str], None]) -> None:
     trace.subscribe(happened, chart.KINDS)
 
 
-# A guest whose channels were opened with another host cannot keep these rules.
+# A guest that opened its channels with another host breaks these rules.
 _OF_CHANNELS = frozenset({"channel-unknown", "channel-closed", "channel-dead", "cookie"})
 
 

@@ -465,7 +465,7 @@ class Administrator:
         return self.kernel.subject(SysmonPower).reboot(RB_POWERDOWN)
 
     def panic(self) -> Model:
-        """Panic for a reason that is not the module's, on a kernel with ddb.onpanic=0."""
+        """Panic for a reason that the module did not cause, on a kernel with ddb.onpanic=0."""
         return self.kernel.subject(SysmonPower).panicked("by the administrator")
 
     # -- sysctl ------------------------------------------------------------------------------

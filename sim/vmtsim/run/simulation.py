@@ -62,7 +62,7 @@ class Outcome:
     switches: int = 0
     halted: str = ""
     orders: int | None = None  # of accesses to shared memory: kernel.races; None: not recorded
-    ended: bool = False  # early: nothing can be expected after that
+    ended: bool = False  # early: expectations after that are not checked
 
     @property
     def status(self) -> int:

@@ -1,8 +1,8 @@
 """The hook of powerd for a hot key of the driver: it runs scripts for freeze and thaw.
 
 A model of userland/powerd/vmt-event (freeze, thaw, asked, answer) as processes of the simulated
-kernel; tests/userland/test_freeze_scripts.py runs the hook itself.  Every program that starts is
-read from the root file system, and waits while that is suspended (execve(2) locks the vnode).
+kernel; tests/userland/test_freeze_scripts.py runs the hook itself.  A program that starts is
+read from the root file system: it waits while that is suspended (execve(2) locks the vnode).
 """
 
 from __future__ import annotations

@@ -264,7 +264,7 @@ class Kevent(Record):
 
 @dataclass(frozen=True)
 class Fcntl(Record):
-    """The flags that an open file is to have (F_SETFL); those that are not named go."""
+    """The new flags of an open file (F_SETFL); flags that are not named are cleared."""
 
     name: str
     flags: tuple[Literal["nonblock", "async"], ...] = ()
@@ -300,7 +300,7 @@ class Watchdog(Record):
 
 @dataclass(frozen=True)
 class Nth(Record):
-    """The number of the next call that fails, of those that may fail; 0: none."""
+    """The number of the call that fails, counted over the calls that may fail; 0: none."""
 
     SHORTHAND: ClassVar[str] = "nth"
     nth: Annotated[int, Range(0, 1_000_000)]
@@ -308,9 +308,9 @@ class Nth(Record):
 
 @dataclass(frozen=True)
 class Pressure(Record):
-    """The bytes of memory that stay free, those that hold files, and for how long.
+    """The bytes of memory that stay free, those that hold files, and the duration.
 
-    Then all of it is freed.
+    After that all of the memory is free again.
     """
 
     SHORTHAND: ClassVar[str] = "free"
@@ -326,9 +326,9 @@ Pages = Annotated[int, Range(0, 0x7FFFFFFF)]
 class Usage(Record):
     """The use of the memory, in pages; None: as before.
 
-    ``files`` and ``programs`` are pages of files; ``swap`` and ``swap_used`` are swap. What follows
-    is how many more there are of: pages read from swap and written to it, and changes of the thread
-    that a processor runs.
+    ``files`` and ``programs`` are pages of files; ``swap`` and ``swap_used`` are swap. The
+    other fields are added to counters: pages read from swap and written to it, and switches between
+    threads.
     """
 
     files: Pages | None = None
@@ -374,7 +374,7 @@ def _simulated(why: str) -> Callable[[Any], str]:
 
 
 def _load(given: File) -> Calls | str:
-    return "the path is one of the simulator's machine" if given.path else [["load"]]
+    return "the path names a file on the simulator's machine" if given.path else [["load"]]
 
 
 def _sysctl(given: Mapping[str, Scalar]) -> Calls:
@@ -459,7 +459,7 @@ _TABLE = (
             _simulated("the guest of an acceptance run has no watchdog of another driver")),
     Command("interrupt", Nothing, "send a signal to every process in a system call",
             lambda admin, _given: admin.interrupt(),
-            _simulated("which processes of a real guest may be interrupted is not known")),
+            _simulated("vmtsim does not know which processes of a real guest may be interrupted")),
     Command("fault", Nth,
             "fault(4): of the module's calls that may fail, the NTH from now on "
             "does",
@@ -468,10 +468,10 @@ _TABLE = (
     Command("pressure", Pressure,
             "leave only FREE bytes of memory for SECONDS; FILES bytes hold files",
             lambda admin, given: admin.pressure(given),
-            _simulated("how much memory a real kernel has left is not known")),
+            _simulated("vmtsim does not know how much memory a real kernel has left")),
     Command("usage", Usage, "set the use of the pages of memory and of swap",
             lambda admin, given: admin.usage(given),
-            _simulated("the memory use of a real guest is not known")),
+            _simulated("vmtsim does not know the memory use of a real guest")),
     Command("powerd", Switch, "start (true) or kill (false) powerd",
             lambda admin, given: admin.powerd(on=given.on),
             lambda given: [["powerd", "on" if given.on else "off"]]),
@@ -528,10 +528,10 @@ class Window(Record):
 
 @dataclass(frozen=True)
 class GuestSettings(Record):
-    """The guest before the module is loaded; None leaves the guest's default.
+    """The guest before the module is loaded; None: the guest's default.
 
-    ``net_mpsafe`` and ``detachall`` choose another kernel and apply to the simulated one only, and
-    so do ``memory``, how many bytes the kernel can allocate, and the registers of its processor:
+    ``net_mpsafe`` and ``detachall`` choose another kernel and apply to the simulated one only, like
+    ``memory``, how many bytes the kernel can allocate, and the registers of its processor:
     ``msrs`` by number ("0x19c") or, on aarch64, by name ("midr_el1"), and ``cpuid``, four words a
     leaf. ``without`` names drivers that GENERIC has built in and this kernel lacks, and
     ``properties`` are the options of modload(8) for the module under test. ``cpus`` is the number

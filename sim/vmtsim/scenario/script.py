@@ -268,7 +268,7 @@ def _step(node: Node, before: int, problems: Problems) -> Step | None:
 
 @dataclass
 class _Open:
-    """An expectation whose time has come and which is still undecided."""
+    """An expectation that is waiting for its event."""
 
     step: Step
     deadline: int

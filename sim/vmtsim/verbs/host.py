@@ -25,7 +25,7 @@ examples:
   vmtsim host --gdb /tmp/gdb --kmod vmt.kmod --scenario boot-to-halt --serial serial.log
   vmtsim host --gdb 127.0.0.1:1234 --elf netbsd            a kernel with its own vmt(4)
 
-Without VMware's CPUID the driver has to be forced to attach: modload -b force=true vmt.
+Without VMware's CPUID you have to force the driver to attach: modload -b force=true vmt.
 docs/qemu.md is the tutorial.
 """
 

@@ -311,7 +311,7 @@ def test_unknown_verb_is_refused(inside: Inside) -> None:
     [
         ("hostname", "x.example", ""),
         ("load", "", ""),
-        ("load", "/build/other.kmod", "the path is one of the simulator's machine"),
+        ("load", "/build/other.kmod", "the path names a file on the simulator's machine"),
         ("addresses", {"wm0": []}, "the guest has one network card"),
         ("rpc", "info-get guestinfo.x", ""),
         ("rpc", r"a\x00b", "the message has bytes that cannot be typed"),

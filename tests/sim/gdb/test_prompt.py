@@ -69,7 +69,7 @@ def test_guestinfo_key_is_a_variable(session: Any) -> None:
 def test_argument_with_default_is_optional(session: Any) -> None:
     assert execute(session, "lose") == "the host forgot 0 channels"
     assert execute(session, "migrate") == "the machine is on another host"
-    assert execute(session, "steal") == "nothing in the guest has the channel"
+    assert execute(session, "steal") == "no client in the guest has the channel"
 
 
 def test_every_operation_is_scenario_verb_and_command(session: Any) -> None:
