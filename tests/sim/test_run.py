@@ -286,7 +286,7 @@ def test_channel_left_open_is_reported(machine: str, tmp_path: Path) -> None:
 
 def test_infinite_loop_is_located(monkeypatch: pytest.MonkeyPatch) -> None:
     # Processor time: far more than any correct code needs between two calls.
-    monkeypatch.setattr("vmtsim.run.simulation._STUCK_AFTER", 1.0)
+    monkeypatch.setattr("vmtsim.run.simulation._STUCK_AFTER", 0.4)
     monkeypatch.setattr("vmtsim.run.simulation._LOOK", 0.1)
     _simulation, outcome = _run(built("looper"), "boot-to-halt")
     assert outcome.status == NOT_LIVE
