@@ -164,11 +164,16 @@ def _seeds(module: Path, first: int, last: int) -> str:
     return ""
 
 
-def _scenario(module: Path, killer: str) -> str:
-    name, _, kernel = killer.partition("@")
+def scenario_of(killer: str) -> script.Scenario:
+    """Return the scenario of a killer that is neither a check nor seeds nor a driver's test."""
+    name = killer.partition("@")[0]
     places = (HERE / "scenarios" / f"{name}.yaml", _BALLOON / f"{name}.yaml")
-    scenario = script.load(next((place for place in places if place.is_file()), name))
-    outcome = Simulation(module, scenario, builtin_vmt=kernel == "builtin").run()
+    return script.load(next((place for place in places if place.is_file()), name))
+
+
+def _scenario(module: Path, killer: str) -> str:
+    builtin = killer.endswith("@builtin")
+    outcome = Simulation(module, scenario_of(killer), builtin_vmt=builtin).run()
     return "; ".join(f"{each.rule}: {each.message}" for each in outcome.findings[:2])
 
 
