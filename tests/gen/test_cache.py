@@ -105,6 +105,21 @@ def test_unwritable_cache_changes_nothing(
     assert cache.get("yaml", b"x") == [1]
 
 
+def test_few_entries_look_at_all_others(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To look at thousands of files took longer than most of what an entry keeps."""
+    looks: list[Path] = []
+    monkeypatch.setattr(cache, "_shrink", looks.append)
+    for number in range(1000):
+        cache.put("kind", b"%d" % number, [])
+    assert 1000 // cache.EVERY // 2 < len(looks) < 1000 // cache.EVERY * 2
+    assert set(looks) == {home}
+    del looks[:]
+    monkeypatch.setattr(cache, "LIMIT", 60 * cache.EVERY)
+    for number in range(100, 200):
+        cache.put("kind", b"%d" % number, ["x" * 60])
+    assert len(looks) == 100, "a large entry always does"
+
+
 def test_oldest_entries_go_beyond_the_limit(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kept = ["x" * 1000]
     cache.put("kind", b"0", kept)
@@ -126,6 +141,7 @@ def test_entry_of_a_killed_writer_goes_like_any_other(
     cache.put("kind", b"1", [])
     left = home / ".kind-1-0.json.99"
     left.write_bytes(bytes(5000))
+    monkeypatch.setattr(cache, "EVERY", 1)
     os.utime(left, ns=(0, 0))
     monkeypatch.setattr(cache, "LIMIT", 4000)
     cache.put("kind", b"2", [])

@@ -3,7 +3,7 @@
 Entries are JSON in ``$XDG_CACHE_HOME/netbsd-vmt`` (``~/.cache/netbsd-vmt``), one file each, named
 by a hash of that content and of the code that computed them.  A cache that cannot be read or
 written counts as empty: only the time of a start depends on it.
-The cache stays below LIMIT: the oldest entries are removed first.
+The cache stays around LIMIT: the oldest entries are removed first.
 """
 
 from __future__ import annotations
@@ -19,6 +19,11 @@ VERSION = 1
 """Part of each name; increment it when the format of the entries changes."""
 LIMIT = 64 << 20
 """The limit of all entries together, in bytes."""
+EVERY = 64
+"""One new entry in so many removes old ones, and each that takes as large a part of the limit.
+
+To look at all entries takes longer than to compute most of them.
+"""
 
 
 def _place(kind: str, content: bytes) -> Path | None:
@@ -54,12 +59,13 @@ def put(kind: str, content: bytes, data: object) -> None:
     with contextlib.suppress(OSError):
         place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
-            temporary.write_text(json.dumps(data, separators=(",", ":")), encoding="utf-8")
+            size = temporary.write_text(json.dumps(data, separators=(",", ":")), encoding="utf-8")
             temporary.replace(place)
         except OSError:
             temporary.unlink(missing_ok=True)
             raise
-        _shrink(place.parent)
+        if zlib.crc32(content) % EVERY == 0 or size > LIMIT // EVERY:
+            _shrink(place.parent)
 
 
 def _shrink(folder: Path) -> None:
