@@ -312,10 +312,9 @@ _BOOLEANS = {
     for word, truth in (("true", True), ("false", False))
     for spelling in (word, word.capitalize(), word.upper())
 }
-_INTEGER = re.compile(
-    r"[-+]?[0-9]+|0b[01]+(?:_[01]+)*|0o[0-7]+(?:_[0-7]+)*|0x[0-9a-fA-F]+(?:_[0-9a-fA-F]+)*"
-)
-_FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
+# Texts, because re compiles them at the first use: a stored document needs none of them.
+_INTEGER = r"[-+]?[0-9]+|0b[01]+(?:_[01]+)*|0o[0-7]+(?:_[0-7]+)*|0x[0-9a-fA-F]+(?:_[0-9a-fA-F]+)*"
+_FLOAT = r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?"
 _BASES = {"0b": 2, "0o": 8, "0x": 16}
 
 
@@ -328,10 +327,10 @@ def _resolve(text: str) -> Scalar:
         return _BOOLEANS.get(text, text)
     if first not in "0123456789+-.":
         return text
-    if _INTEGER.fullmatch(text):
+    if re.fullmatch(_INTEGER, text):
         base = _BASES.get(text[:2])
         return int(text[2:], base) if base else int(text)
-    return float(text) if _FLOAT.fullmatch(text) else text
+    return float(text) if re.fullmatch(_FLOAT, text) else text
 
 
 DEEPEST = 32

@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 _KNOWN = {(1_099_001_200, Machine.AMD64)}
 
 # Types of nm(1) that kobj_checksyms() does not find: undefined, weak, debugging, local ones.
-_NM_LINE = re.compile(r"(?:[0-9a-fA-F]+[ \t]+)?([A-Za-z?-])[ \t]+(\S+)|(\S+)")
-_NM_POSIX = re.compile(r"(\S+)[ \t]+([A-Za-z?-])(?:[ \t].*)?")
+# Texts, because re compiles them at the first use: few commands read a list of the user.
+_NM_LINE = r"(?:[0-9a-fA-F]+[ \t]+)?([A-Za-z?-])[ \t]+(\S+)|(\S+)"
+_NM_POSIX = r"(\S+)[ \t]+([A-Za-z?-])(?:[ \t].*)?"
 
 
 @dataclass(frozen=True)
@@ -98,9 +99,9 @@ def read_symbols(path: str | os.PathLike[str]) -> KernelSymbols:
         words = line.strip()
         if not words or words.startswith("#") or words.endswith(":"):
             continue
-        if match := _NM_LINE.fullmatch(words):
+        if match := re.fullmatch(_NM_LINE, words):
             kind, name = match[1] or "T", match[2] or match[3]
-        elif match := _NM_POSIX.fullmatch(words):
+        elif match := re.fullmatch(_NM_POSIX, words):
             name, kind = match[1], match[2]
         else:
             raise ValueError(f"line {number}: not a line of nm(1): {line[:60]!r}")

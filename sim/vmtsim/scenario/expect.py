@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
@@ -66,8 +67,14 @@ class Pattern(Record):
         """Return whether ``value`` (text, or bytes as ``printable`` text) matches as a whole."""
         if isinstance(value, bytes):
             value = printable(value.removesuffix(b"\0"))
-        expression = ".*".join(re.escape(part) for part in self.text.split("*"))
-        return re.fullmatch(expression, str(value), re.DOTALL) is not None
+        if "*" not in self.text:
+            return str(value) == self.text
+        return _expression(self.text).fullmatch(str(value)) is not None
+
+
+@lru_cache(maxsize=1024)
+def _expression(text: str) -> re.Pattern[str]:
+    return re.compile(".*".join(re.escape(part) for part in text.split("*")), re.DOTALL)
 
 
 @dataclass(frozen=True)
