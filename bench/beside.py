@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from vmtgen.build.compile import build_module
 from vmtgen.common.errors import ReportedError
 
 from bench.figures import Figure, Found
+from bench.timing import least_cpu, python
 
 if TYPE_CHECKING:
     from bench.figures import Plan
@@ -30,8 +32,18 @@ GROUP = "beside"
 PORTION = 10
 # The highest cost of the same work, as a part of the cost at that commit.
 GOAL = 1.15
-# The same for a campaign's seeds with the same driver: the cost of the simulator alone.
+# The same for the seeds of a campaign with the same driver, the cost of the simulator alone, and
+# for a short run, which is mostly start.
 SEEDS_GOAL = 0.6
+START_GOAL = 0.6
+START_RUNS = 20
+_START = """
+import sys
+root = sys.argv[1]
+sys.path[:0] = [f"{root}/gen", f"{root}/sim"]
+from vmtsim.cli import main
+sys.exit(main(["run", "--summary", sys.argv[2]]))
+"""
 
 
 class BaseError(ReportedError):
@@ -77,7 +89,7 @@ def _driver(root: Path) -> Path:
 
 
 def measure(plan: Plan) -> Found:
-    """Compare seeds of a campaign and an idle hour; measure nothing without a commit."""
+    """Compare seeds, a short run and an idle hour; measure nothing without a commit."""
     if not plan.base:
         note = "make bench BASE=COMMIT compares with that commit"
         return Found((Figure(GROUP, "an earlier commit", None, "CPU s", note=note),))
@@ -91,6 +103,7 @@ def measure(plan: Plan) -> Found:
     figures = []
     for name, (then, now) in ways.items():
         figures += _seeds(plan, name, (base, then), (ROOT, now))
+        figures.append(_start(plan, name, (base, then), (ROOT, now)))
     hour = 60 if plan.quick else 3600
     for name, (then, now) in ways.items():
         costs = [(_play(base, then, "idle", hour), _play(ROOT, now, "idle", hour))
@@ -117,6 +130,20 @@ def _seeds(plan: Plan, name: str, then: tuple[Path, Path], now: tuple[Path, Path
     title = f"{passed} of seeds 1:{last}, {name}"
     goal = SEEDS_GOAL if then[1] == now[1] else GOAL
     return [_figure(plan, title, spent[1] if passed else None, spent[0], note, goal)]
+
+
+def _start(plan: Plan, name: str, then: tuple[Path, Path], now: tuple[Path, Path]) -> Figure:
+    """Compare whole processes of ``vmtsim run --summary``."""
+    commands = {
+        which: python("-c", _START, *map(str, each))
+        for which, each in (("then", then), ("now", now))
+    }
+    # An installed package is compiled.
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    runs = 2 if plan.quick else START_RUNS
+    spent = least_cpu(commands, cwd=ROOT, runs=runs, environment=environment)
+    title = f"a run of the default scenario from start to exit, {name}"
+    return _figure(plan, title, spent["now"], spent["then"], goal=START_GOAL)
 
 
 def _figure(

@@ -52,16 +52,23 @@ def spend(
     return Spent(used.ru_utime + used.ru_stime, wall, used.ru_maxrss * unit)
 
 
-def least_cpu(commands: Mapping[str, Sequence[str]], *, cwd: Path, runs: int) -> dict[str, float]:
+def least_cpu(
+    commands: Mapping[str, Sequence[str]],
+    *,
+    cwd: Path,
+    runs: int,
+    environment: Mapping[str, str] | None = None,
+) -> dict[str, float]:
     """Return the least CPU seconds of each command, by name.
 
     They run in turn, so that a busy machine slows all alike; before several runs, an extra run
     warms the caches.
     """
     for command in commands.values() if runs > 1 else ():
-        spend(command, cwd=cwd)
+        spend(command, cwd=cwd, environment=environment)
     found = dict.fromkeys(commands, float("inf"))
     for _ in range(runs):
         for name, command in commands.items():
-            found[name] = min(found[name], spend(command, cwd=cwd).cpu)
+            spent = spend(command, cwd=cwd, environment=environment)
+            found[name] = min(found[name], spent.cpu)
     return found

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["MISSING", "asdict", "dataclass", "field", "fields", "is_dataclass", "replace"]
 
 _FIELDS = "__vmtgen_fields__"
-_FEW = 32  # to make so many instances costs as much as to compile __init__
+_FEW = 64  # to make so many instances costs as much as to compile __init__
 _MISSING = object()
 _NO_METADATA: Mapping[str, Any] = MappingProxyType({})
 

@@ -28,5 +28,5 @@ def exported_names(kernel: str = KERNEL) -> frozenset[str]:
     if kernel not in kernels():
         raise ValueError(f"no kernel {kernel!r}: there are {listed(kernels())}")
     directory = importlib.resources.files("vmtgen.kobj").joinpath("kernels")
-    text = directory.joinpath(f"{kernel}.txt").read_text("ascii")
+    text = directory.joinpath(f"{kernel}.txt").read_text("utf-8")
     return frozenset(line for line in text.splitlines() if line and not line.startswith("#"))

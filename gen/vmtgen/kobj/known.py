@@ -65,7 +65,7 @@ def nearest_symbols() -> KernelSymbols:
 def nearest_modules() -> KernelModules:
     """Return the only list of modules, for systems without a list of their own."""
     text = (
-        resources.files("vmtgen.kobj").joinpath("kernels", f"{KERNEL}.modules").read_text("ascii")
+        resources.files("vmtgen.kobj").joinpath("kernels", f"{KERNEL}.modules").read_text("utf-8")
     )
     lines = (line for line in text.splitlines() if line and not line.startswith("#"))
     words = [line.split() for line in lines]

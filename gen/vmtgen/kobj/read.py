@@ -340,6 +340,7 @@ def _relocations(
     layout = elf.LAYOUTS[machine]
     tables: list[RelocationTable] = []
     skipped: list[tuple[int, int, int]] = []
+    names: dict[int, str] = {}  # a module has many relocations of few types
     for kind, form in ((_REL, layout.rel), (_RELA, layout.rela)):
         number = 0
         for own, header in enumerate(headers):
@@ -352,12 +353,14 @@ def _relocations(
                 if index >= len(symbols):
                     skipped.append((header.info, fields[0], index))
                     continue
+                if type_ not in names:
+                    names[type_] = elf.relocation_name(machine, type_)
                 found.append(
                     Relocation(
                         header.info,
                         fields[0],
                         type_,
-                        elf.relocation_name(machine, type_),
+                        names[type_],
                         symbols[index],
                         fields[2] if kind == _RELA else None,
                     )
