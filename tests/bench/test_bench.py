@@ -238,10 +238,13 @@ def test_simulator_is_compared_with_another_commit(
     monkeypatch.setattr(beside, "unpack", lambda commit, place: place / f"base-{commit}")
     monkeypatch.setattr(beside, "_play", play)
     monkeypatch.setattr(beside, "build_module", lambda *_, **__: SimpleNamespace(path=tmp_path))
+    monkeypatch.setattr(beside, "least_cpu", lambda *_, **__: {"then": 2.0, "now": 1.0})
     found = beside.measure(Plan(tmp_path, quick=True, base="abc"))
     assert [(f.name, f.ratio) for f in found.figures] == [
         ("1 of seeds 1:2, the same driver", 0.5),
+        ("a run of the default scenario from start to exit, the same driver", 0.5),
         ("1 of seeds 1:2, its own driver", 0.5),
+        ("a run of the default scenario from start to exit, its own driver", 0.5),
         ("60 idle seconds, the same driver", 1.0),
         ("60 idle seconds, its own driver", 1.0),
     ]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from vmtgen.common.dataclass import dataclass, field
+from vmtgen.common.digests import blake2b
 from vmtgen.common.twos import signed
 from vmtgen.kobj.errors import KobjError, KobjPanicError, Message
 from vmtgen.kobj.model import (
@@ -329,7 +329,7 @@ class Loading:
         The result depends on the module, its addresses and its memory alone; where nothing was
         refused, it is kept: a campaign loads the same file at the same addresses again and again.
         """
-        before = hashlib.blake2b()
+        before = blake2b()
         for image in self.images.values():
             before.update(image)
             before.update(len(image).to_bytes(8, "little"))

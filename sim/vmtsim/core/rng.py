@@ -10,18 +10,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
+from vmtgen.common.digests import sha256
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, MutableSequence, Sequence
-
-# hashlib would load OpenSSL first.  This is Python's built-in implementation of the same function;
-# CPython's random.py imports it in the same way.
-try:
-    from _sha2 import sha256  # type: ignore[import-not-found]  # from Python 3.12
-except ImportError:
-    try:
-        from _sha256 import sha256  # type: ignore[import-not-found]
-    except ImportError:
-        from hashlib import sha256
 
 T = TypeVar("T")
 
