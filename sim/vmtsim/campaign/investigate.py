@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import shlex
 import subprocess
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vmtsim.campaign import plan as plans
@@ -18,18 +20,25 @@ from vmtsim.run.preempt import written
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 
 _TALK = 24
 
 
 def commit() -> str:
-    """Return the commit of the working directory, with ``+`` where files differ; "" without git."""
+    """Return the commit of the working directory, with ``+`` where files differ; "" without git.
+
+    It is that of the first request of this process.
+    """
+    return _commit(Path.cwd())
+
+
+@functools.cache
+def _commit(directory: Path) -> str:
     try:
         head = subprocess.run(
             ["git", "describe", "--always", "--dirty=+"],
-            capture_output=True, text=True, check=True,
+            capture_output=True, text=True, check=True, cwd=directory,
         )  # fmt: skip
     except (OSError, subprocess.CalledProcessError):
         return ""

@@ -31,7 +31,7 @@ def test_seed_is_replayed_with_schedule_trace_and_picture(
 
 
 def test_only_recorded_schedule_entries_can_be_replayed(
-    driver: Path, capsys: pytest.CaptureFixture[str]
+    mailbox: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert cli.main(["replay", str(driver), "--seed", "3", "--only", "x9"]) == 64
+    assert cli.main(["replay", str(mailbox), "--seed", "3", "--only", "x9"]) == 64
     assert capsys.readouterr().err.startswith("vmtsim: error: --only: ")

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ import pytest
 from vmtgen.common.dataclass import replace
 from vmtsim import cli
 from vmtsim.campaign import record as records
+from vmtsim.campaign import workers
 from vmtsim.campaign.bundle import ModuleBundle, VersionMismatchError
 from vmtsim.campaign.player import Played, play_one
 from vmtsim.campaign.progress import Lines
@@ -29,7 +31,7 @@ from tests import forked
 from tests.patience import HANG, until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from vmtsim.campaign.record import Record
@@ -220,6 +222,13 @@ def test_killed_campaign_resumes_with_exact_sum(mailbox: Path, tmp_path: Path) -
 
         Campaign._copy = kill  # type: ignore[method-assign]
 
+    def without_processes() -> None:
+        @contextmanager
+        def processes(_jobs: int) -> Iterator[WorkerPool]:
+            yield WorkerPool(AtOnce(), AtOnce(), lambda: 1)
+
+        workers.processes = processes
+
     def words(result: Path, *options: object) -> list[object]:
         base = [
             "campaign",
@@ -241,9 +250,9 @@ def test_killed_campaign_resumes_with_exact_sum(mailbox: Path, tmp_path: Path) -
     start = records.read(result)
     assert 0 < start.played < 6
     assert start.cut.startswith("still running when this was written")
-    ended = forked.run("vmtsim", *words(result, "--resume", result))
+    ended = forked.run("vmtsim", *words(result, "--resume", result), before=without_processes)
     assert ended.returncode == 0, ended.stderr
     assert "seeds    6 (1:6), 0 failed" in ended.stdout
-    whole = forked.run("vmtsim", *words(other, "--seeds", "1:6"))
+    whole = forked.run("vmtsim", *words(other, "--seeds", "1:6"), before=without_processes)
     assert whole.returncode == 0, whole.stderr
     assert sums(records.read(result)) == sums(records.read(other))
