@@ -221,7 +221,7 @@ def test_system_refusal_has_matching_hint(tmp_path: Path, number: int, hint: str
             raise OSError(number, os.strerror(number))
 
     if number == errno.EPERM and os.geteuid() != 0:
-        pytest.skip("for others than root the hint is to become root")
+        pytest.skip("for users other than root the hint is to become root")
     (tmp_path / "file").write_text("old")
     tree = Tree(str(tmp_path), Refused())
     plan = Plan(tree)

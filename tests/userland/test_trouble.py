@@ -164,7 +164,7 @@ def test_doctor_reads_site_configuration(vmtctl: Control, guest: Any) -> None:
     (site / "20-open").chmod(0o757)
     said = _whats(vmtctl("doctor", "--json"))
     assert "10-mail is not executable" in said
-    assert "20-open may be written by others than root" in said
+    assert "20-open may be written by users other than root" in said
     assert "10-mail" in vmtctl("powerd", "status").out
 
 

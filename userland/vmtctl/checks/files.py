@@ -173,7 +173,7 @@ def _only_roots(context: Context, path: str, found: os.stat_result, why: str) ->
         yield Finding(
             ERROR,
             "others-may-write",
-            f"{path} may be written by others than root",
+            f"{path} may be written by users other than root",
             why,
             fix=f"chmod go-w {context.shown(path)}",
         )
