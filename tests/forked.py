@@ -76,7 +76,7 @@ def _process(
     environment: Mapping[str, str] | None,
     before: Callable[[], None] | None,
 ) -> Callable[[], NoReturn]:
-    """Return what runs in the fork, between its streams' being in place and an exec."""
+    """Return the function that runs in the fork after its streams are set up, before an exec."""
 
     def become() -> NoReturn:
         status = 70
@@ -98,7 +98,7 @@ def as_command(
 ) -> int:
     """Make a fork the process of a command, and return its status: the caller ends it."""
     _without_tracker()
-    # What multiprocessing starts would import pytest, as the main module of its parent.
+    # Processes of multiprocessing would import pytest, as the main module of their parent.
     sys.modules["__main__"] = ModuleType("__main__")
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # as each Python has it
     warnings.resetwarnings()

@@ -1,4 +1,4 @@
-"""Something done to a driver at any point: the n-th kernel call or trap of one of its threads."""
+"""An action on a driver at any point: the n-th kernel call or trap of one of its threads."""
 
 from __future__ import annotations
 

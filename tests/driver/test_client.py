@@ -1,7 +1,7 @@
 """The view of a management client, such as vSphere's, on a guest with this driver.
 
-Each test is a row of docs/peers.md; the host's interpretation follows VMware's own logs and public
-clients say (docs/host-evidence.md).
+Each test is a row of docs/peers.md; the host's interpretation follows VMware's logs and
+public clients (docs/host-evidence.md).
 """
 
 from __future__ import annotations

@@ -511,7 +511,7 @@ def test_jump_between_two_looks_is_rechecked(rig: Make, jump: int) -> None:
 
 
 def test_inconsistent_host_clock_is_ignored(rig: Make) -> None:
-    """Every second answer is earlier than the one before: there is no look to choose from."""
+    """Every second answer is earlier than the one before: no answer can be chosen."""
     machine = rig()
     since = machine.now
     for skip in (1, 2, 3, 4):

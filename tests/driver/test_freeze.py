@@ -289,7 +289,7 @@ def test_reboot_waits_at_most_the_freeze_limit(
 
 
 def test_reboot_by_worker_without_powerd_resumes_first(freezing: Make) -> None:
-    """sysmon_pswitch_event(9) does not come back there, and syncs all file systems."""
+    """sysmon_pswitch_event(9) does not return there, and syncs all file systems."""
     machine = freezing(powerd=False)
     machine.host.backup.start(snapshot=600)
     _frozen(machine)

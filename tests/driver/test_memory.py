@@ -1,7 +1,8 @@
 """Statistics of the memory: key 8 of the guest information.
 
-The layout is read here with what open-vm-tools lib/include/guestStats.h says, by a decoder of its
-own; the figures are those that services/plugins/guestInfo/perfMonLinux.c makes of the same numbers.
+A decoder of this file reads the layout that open-vm-tools lib/include/guestStats.h defines.  The
+expected figures are those that services/plugins/guestInfo/perfMonLinux.c computes from the same
+numbers.
 """
 
 from __future__ import annotations
@@ -188,7 +189,7 @@ def test_samples_are_sent_at_configured_period(rig: Make) -> None:
     count = len(machine.info(KEY))
     machine.run(600)
     assert len(machine.info(KEY)) == count
-    # On again: at once, and without rates, for nothing is known of the time between.
+    # Enabled again: sent at once, without rates, because the time between has no samples.
     assert machine.write(NODE, 5) == 0
     machine.run(1)
     (again,) = machine.info(KEY)[count:]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 MAC = "00:0c:29:3e:5a:01"
 LINK_LOCAL = "fe80::20c:29ff:fe3e:5a01/64"
-PERIOD = 31  # s between looks, and one more
+PERIOD = 31  # s between checks, and one more
 
 # NIC 00:0c:29:aa:bb:cc with 192.0.2.10/24 and 2001:db8::10/64, default route through 192.0.2.1:
 # computed by hand from lib/guestRpc/nicinfo.x of open-vm-tools.

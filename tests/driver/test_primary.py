@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     Make = Callable[..., Rig]
 
-LOOKS = 35  # seconds: one look at the interfaces is every 30
+LOOKS = 35  # seconds: the interfaces are checked every 30
 
 
 def _without_address(machine: Rig) -> None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     Make = Callable[..., Rig]
 
-PERIOD = 31  # s between looks, and one more
+PERIOD = 31  # s between checks, and one more
 UNUSED = 0xFFFFFFFF  # "-1 == unused"
 LOCAL = 3
 
@@ -180,7 +180,7 @@ def test_large_routing_table_is_not_walked_fully(rig: Make) -> None:
     machine.net.add_address("wm0", "192.0.2.99/24")
     machine.run(PERIOD)
     assert _last(machine)["routes"][0] == _route("192.0.2.1")
-    assert 0 < len(seen) <= 2 * 2 * 10  # two families and two walks a look: no more than ten
+    assert 0 < len(seen) <= 2 * 2 * 10  # two families and two walks a check: no more than ten
     machine.leave()
 
 

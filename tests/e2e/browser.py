@@ -87,8 +87,8 @@ class Layout:
 class Browser:
     """A Chromium that stays for many pages, spoken to over a pair of pipes.
 
-    Chromium reads commands from descriptor 3 and writes answers to 4, each a JSON text with a NUL
-    behind it: the Chrome DevTools Protocol, chromedevtools.github.io/devtools-protocol.
+    Chromium reads commands from descriptor 3 and writes answers to 4, each a JSON text followed
+    by a NUL: the Chrome DevTools Protocol, chromedevtools.github.io/devtools-protocol.
     """
 
     def __init__(self, chromium: str) -> None:

@@ -1,4 +1,4 @@
-"""What `make` does first: the project's Python environment, with uv, without it, with neither."""
+"""The Python environment that `make` creates first: with uv, without it, with neither."""
 
 from __future__ import annotations
 

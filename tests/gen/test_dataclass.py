@@ -48,7 +48,7 @@ def point(library: ModuleType, options: dict[str, bool]) -> type:
 
 
 def outcome(call: Any) -> object:
-    """What a call gives: its value as text, or the class of its error."""
+    """The result of a call: its value as text, or the class of its error."""
     try:
         return repr(call())
     except Exception as error:
@@ -56,7 +56,7 @@ def outcome(call: Any) -> object:
 
 
 def looks(cls: type, options: dict[str, bool]) -> list[object]:
-    """What can be seen of a class."""
+    """The observable properties of a class."""
     one, same = cls(x=1, self=2), cls(x=1, self=2, names=["a"])
     other, larger = cls(x=1, self=2, secret="s"), cls(x=2, self=0, y=0)
     seen: list[object] = [
@@ -112,7 +112,7 @@ def test_fields_and_copies_are_those_of_standard_library(options: dict[str, bool
 
 
 def derived_classes(library: ModuleType) -> list[object]:
-    """What can be seen of classes that build on others."""
+    """The observable properties of derived classes."""
 
     class Plain:
         __slots__ = ("a",)
@@ -210,7 +210,7 @@ def test_standard_library_refuses_classes_instead_of_finding_no_fields() -> None
 
 @ours.dataclass(frozen=True, slots=True)
 class Sent:
-    """What goes to another process."""
+    """An object for another process."""
 
     a: int
     b: tuple[int, ...] = ()

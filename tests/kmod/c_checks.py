@@ -84,7 +84,7 @@ class Finding(NamedTuple):
 
 
 class CannotCheckError(Exception):
-    """The compiler stopped before it could look."""
+    """The compiler failed before the analysis."""
 
 
 def driver(machine: str) -> list[Path]:
@@ -112,7 +112,7 @@ def analyzed(
     """
     familiar = ("-include", str(FAMILIAR))
     if compiler == "gcc":
-        # It looks at what a file includes, too: the parts of vmt_module.c are looked at alone.
+        # It also analyzes the files that a file includes: vmt_module.c would repeat its parts.
         files = [file for file in files if file.name != "vmt_module.c"]
         found = _look(files, machine, compiler, (*familiar, *_GCC))
         # The build checks its ordinary warnings.

@@ -78,7 +78,7 @@ def _change(rng: random.Random, data: bytearray) -> str:
 
 
 def _field(rng: random.Random, data: bytearray, kind: str) -> str:
-    """Set one field of a structure to an edge, or to something near what it was."""
+    """Set one field of a structure to a boundary value, or to a value near the old one."""
     (headers,) = struct.unpack_from("<Q", data, 0x28)
     (count,) = struct.unpack_from("<H", data, 0x3C)
     start, size, fields = 0, 64, _HEADER

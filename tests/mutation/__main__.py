@@ -28,7 +28,7 @@ from .sites import Site, sites
 ROOT = Path(__file__).resolve().parents[2]
 EXPLAINED = Path(__file__).parent / "explained.yaml"
 _NOT_COPIED = shutil.ignore_patterns(".git", ".venv", "build", "dist", "__pycache__", ".*_cache")
-# The installer syncs each file that it writes, which takes a disk of many users long.
+# The installer syncs each file that it writes, which is slow on a shared disk.
 _MEMORY = Path("/dev/shm")
 _PATIENCE = 5.0  # times as long as the tests take with nothing wrong: it hangs
 
@@ -122,7 +122,7 @@ class Copy:
             return False
 
     def survives(self, room: Room, site: Site, patience: float) -> bool:
-        """Whether nothing notices the change."""
+        """Whether no test detects the change."""
         file = self.top / site.file
         right = file.read_bytes()
         try:

@@ -89,7 +89,7 @@ def _walk(node: ast.AST) -> Iterator[tuple[ast.expr | ast.stmt, str]]:
     elif isinstance(node, ast.expr):
         yield from ((node, f"({ast.unparse(now)})") for now in _expression(node))
     for name, value in ast.iter_fields(node):
-        # Types say nothing at run time, decorators are declarations; and Python 3.11 does not
+        # Types have no effect at run time, decorators are declarations; and Python 3.11 does not
         # know where the parts of an f-string are.
         if name in {"annotation", "returns", "decorator_list"} or isinstance(node, ast.JoinedStr):
             continue

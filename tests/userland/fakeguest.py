@@ -167,7 +167,7 @@ class FakeGuest:
 def module_file(
     *, machine: int = 62, wide: bool = True, version: int = 1100000000, name: str = "vmt"
 ) -> bytes:
-    """A relocatable ELF file with the parts by which a module is known."""
+    """A relocatable ELF file with the parts by which a module is recognised."""
     data = bytearray(64)
     strings = b"\0"
     offsets = {}

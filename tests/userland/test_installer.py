@@ -30,7 +30,7 @@ class Crash(BaseException):
 
 
 class Crashing(Unsynced):
-    """Calls of which the ``number``-th that changes something does not happen, nor any later."""
+    """Drops the ``number``-th call that changes something, and all later ones."""
 
     def __init__(self, number: int) -> None:
         self.count = 0
@@ -50,7 +50,7 @@ class Crashing(Unsynced):
         return call
 
 
-# Half markers are another test's subject.
+# Another test covers incomplete markers.
 PLAIN = st.binary(max_size=60).filter(lambda data: b"vmtctl" not in data)
 CONTENT = st.one_of(
     PLAIN,

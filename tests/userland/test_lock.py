@@ -86,7 +86,7 @@ def test_concurrent_changes_are_seen(
 
     def install(tree: Tree, **options: Any) -> Any:
         plans.append(real(tree, **options))
-        if len(plans) == 1:  # the other run comes between our read and our lock
+        if len(plans) == 1:  # the other run comes between this run's read and its lock
             real(tree, **options).carry_out()
         return plans[-1]
 

@@ -82,7 +82,7 @@ def test_requested_power_action_is_executed(root: Path, name: str, action: list[
     assert lines(root, "log")[0].startswith("vmt0: the host asks for")
 
 
-# What a dhcpcd of each kind calls its pid file, and how it is addressed: before release 9
+# The pid file of each kind of dhcpcd, and the options that address it: before release 9
 # (NetBSD external/bsd/dhcpcd/dist/config.h: RUNDIR "/var/run"; defs.h: PIDFILE
 # RUNDIR "/" PACKAGE "%s%s%s.pid"), and since then (src/defs.h: PIDFILE RUNDIR "/%s%s%spid" with
 # RUNDIR /var/run/dhcpcd); dhcpcd.c, main, fills in the interface and -4 or -6.

@@ -1,4 +1,4 @@
-"""Our kernel headers compared with NetBSD's own."""
+"""The project's kernel headers compared with NetBSD's."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ def _mutants(data: bytes, count: int) -> list[tuple[str, bytes]]:
     header = 4096
     for number in range(count):
         state = (state * 1103515245 + 12345) % 2**31
-        # Half of them in the header and the tables' beginnings, where it hurts.
+        # Half of them in the header and at the start of the tables, which have the most effect.
         place = (state >> 8) % (64 if number % 4 == 0 else len(data))
         if number % 5 == 4:
             out.append((f"cut at {place}", data[:place]))

@@ -1,8 +1,8 @@
 """The packages of a release, tested with NetBSD's own pkg_install.
 
 `make check-packages PKG_INSTALL=DIR` runs pkg_add, pkg_info, pkg_admin, pkg_delete and pkg_create
-of DIR in an empty root. recordings/pkg_install.json is what they said, and is what the packages
-are compared with where the tools are missing; UPDATE_GOLDEN=1 records it again.
+of DIR in an empty root. recordings/pkg_install.json holds their output: without the tools the
+packages are compared with it.  UPDATE_GOLDEN=1 records it again.
 """
 
 from __future__ import annotations

@@ -126,8 +126,8 @@ def test_errno_matches_kernel(rule: str, errno: str, words: str) -> None:
 
 def test_every_refusal_rule_is_in_kernel_list() -> None:
     own = {
-        # What the kernel does not look at and would crash from, or load at a wrong place: the
-        # simulator's loader says so in words of its own.
+        # Defects that the kernel does not check, and that crash it or load at a wrong place: the
+        # simulator's loader reports them with messages of its own.
         "section-name", "section-overlap", "relocation-outside", "module-info-local",
     }  # fmt: skip
     listed = {said.rule for said in KERNEL if said.rule}

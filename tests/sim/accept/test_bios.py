@@ -26,7 +26,7 @@ _ORIGIN = "0x7c00"
 
 @pytest.fixture
 def sector(tmp_path: Path) -> Disk:
-    """A disk of which the boot sector is all there is."""
+    """A disk that has only a boot sector."""
     targets = load_targets()
     tool = toolchain("zig", targets.machine("amd64"), targets)
     made, image = tmp_path / "loader.o", tmp_path / "loader.img"

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 @pytest.fixture(scope="session")
 def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Our driver, built once."""
+    """The project's driver, built once."""
     out = tmp_path_factory.mktemp("driver")
     return build_module(ROOT / "kmod" / "vmt", out=out, cache=ROOT / "build" / ".cache").path
 

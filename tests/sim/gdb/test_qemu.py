@@ -117,8 +117,8 @@ def start(qemu: str, guest: Guest, tmp_path: Path) -> Start:
                 }
             )
             session = Session(Client(connect(machine.gdb)), chosen, said.append)
-            # What a current host says besides is not the matter here, and it is patient: its clock
-            # is the one on the wall.
+            # This test does not check the other messages of a current host.  The host's time
+            # limits are long, because its clock is real time.
             quiet = replace(
                 session.host.options,
                 option_burst=(),

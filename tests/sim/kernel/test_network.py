@@ -520,7 +520,7 @@ def test_masks_and_truncated_text(load: Callable[..., Code]) -> None:
     assert [code.call("there_and_back", n) for n in (0, 1, 64, 127, 128)] == [0, 1, 64, 127, 128]
     assert code.call("holes") == -1
     assert code.call("too_wide") == 0xF009  # four bits of the byte after the mask
-    # A byte that begins with a zero is not looked at further; one with a hole is no mask.
+    # A byte that begins with a zero is not checked further; one with a gap is not a mask.
     assert [code.call("half_a_byte", byte) for byte in (0x7F, 1, 0xF0, 0xF1)] == [64, 64, 68, -1]
     assert code.call("print_last", 1) == len("1:1:1:1:1:1:1:0")
     assert code.call("print_last", 0) == len("1:1:1:1:1:1:1:")

@@ -20,7 +20,7 @@ _CLEAN = 20  # seeds of each twin; ``make soak`` runs a thousand
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Case, bool], Path]:
-    """Build an case once."""
+    """Build a case once."""
     made: dict[tuple[str, bool], Path] = {}
 
     def build(case: Case, planted: bool) -> Path:

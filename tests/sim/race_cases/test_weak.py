@@ -42,7 +42,7 @@ def test_missing_barrier_shows_on_weakly_ordered_machine(
         assert found is None  # x86 keeps the order of stores
         return
     assert found is not None
-    # Without buffers the same seeds show nothing: it is not a switch in between that does it.
+    # Without buffers the same seeds show nothing: a switch of threads is not the cause.
     assert not any(wrong(path, machine, seed, store_buffers=False) for seed in seeds)
 
 

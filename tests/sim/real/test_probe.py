@@ -1,8 +1,8 @@
 """Results of kernel functions: the simulated kernel compared with a recording of a real one.
 
 `probe.c` calls kernel functions and prints their answers; `kernel-10.99.12-amd64.txt` is what a
-real NetBSD/amd64 10.99.12 kernel printed for it.  No answer depends on how fast a machine is: what
-is about time asks for order ("not before", "not twice within a second") and for error numbers.
+real NetBSD/amd64 10.99.12 kernel printed for it.  No answer depends on the speed of a machine:
+those about time are orders ("not before", "not twice within a second") and error numbers.
 """
 
 from __future__ import annotations

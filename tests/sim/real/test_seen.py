@@ -58,7 +58,7 @@ QUIET = {"option_burst": [], "power_on": False, "ping": 0, "vix_probe": 0, "broa
 
 @pytest.fixture(scope="session")
 def modules(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
-    """Our driver and, with a tree, NetBSD's, both for the kernel that was seen."""
+    """The project's driver and, with a tree, NetBSD's, both for the kernel that was seen."""
     out = tmp_path_factory.mktemp("seen")
     made = {"ours": build_module(root / "kmod" / "vmt", release="10.99.12", out=out).module.path}
     if SYS:
