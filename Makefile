@@ -62,7 +62,8 @@ coverage: env
 	@$(RUN) tests.coverage_table
 
 bench: env
-	-@$(VENV)/bin/python -c 'import matplotlib' 2>/dev/null || $(RUN) pip install -q -e '.[bench]'
+	-@$(VENV)/bin/python -c 'import matplotlib' 2>/dev/null || \
+	    sh tools/environment.sh "$(PYTHON)" $(VENV) bench
 	@$(RUN) bench $(QUICK:1=--quick) --seeds $(LARGEST) $(BASE:%=--base %) $(PAGE:%=--page %)
 
 soak: build

@@ -1,9 +1,11 @@
 #!/bin/sh
-# Makes the project's Python environment: environment.sh PYTHON DIRECTORY.
+# Makes the project's Python environment: environment.sh PYTHON DIRECTORY [EXTRA].
+# EXTRA is one of pyproject.toml, and dev where it is not named.
 # One clear line for each thing that a machine may lack.
 
 python=$1
 venv=$2
+what=".[${3:-dev}]"
 log=$venv/install.log
 
 fail() {
@@ -48,11 +50,11 @@ install_with_uv() (
 	set -a			# export what is assigned
 	eval "$settings"
 	UV_HTTP_TIMEOUT=15 UV_INDEX_STRATEGY=unsafe-best-match "$venv/bin/python" -m uv \
-	    pip install --quiet --python "$venv/bin/python" --editable ".[dev]"
+	    pip install --quiet --python "$venv/bin/python" --editable "$what"
 )
 
 install_with_pip() {
-	pip install --quiet --no-compile --editable ".[dev]"
+	pip install --quiet --no-compile --editable "$what"
 }
 
 command -v "$python" >/dev/null 2>&1 ||
