@@ -1,7 +1,7 @@
 # The two commands of this project: `make` and `make test`.
 #
-# Works with GNU make and with NetBSD's make (bmake); there is nothing here
-# but plain rules.  Everything happens in .venv and build/.
+# Works with GNU make and with NetBSD's make (bmake); it has only
+# plain rules.  Everything happens in .venv and build/.
 
 PYTHON=		python3
 MODULE=		vmt

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Makes the project's Python environment: environment.sh PYTHON DIRECTORY [EXTRA].
 # EXTRA is one of pyproject.toml, and dev where it is not named.
-# One clear line for each thing that a machine may lack.
+# Prints one line for a program or module that the machine lacks.
 
 python=$1
 venv=$2
@@ -14,7 +14,7 @@ fail() {
 }
 
 # Make the environment. venv would compile all of pip, and of setuptools, which takes longer than
-# all else here; unpacked from the same file, pip compiles what it imports.
+# everything else; unpacked from the same file, pip compiles what it imports.
 make_venv() {
 	wheel=$("$python" -c '
 import ensurepip, pathlib, sysconfig
@@ -31,7 +31,7 @@ pip() {
 	"$venv/bin/python" -m pip --disable-pip-version-check --retries 1 --timeout 15 "$@"
 }
 
-# What pip is configured to, for uv.
+# Print pip's configuration as variables for uv.
 uv_settings() {
 	pip config list | sort -r | sed -n \
 	    -e 's/^[^=]*\.index-url=/UV_DEFAULT_INDEX=/p' \
@@ -66,7 +66,7 @@ command -v "$python" >/dev/null 2>&1 ||
 
 echo "Setting up $venv (once; needs the network for about a minute) ..."
 [ -x "$venv/bin/python" ] || make_venv || fail "cannot make $venv; see above"
-# There is no uv for some machines, and a network may let only pip through.
+# There is no uv for some machines, and a network may allow only pip.
 install_with_uv >"$log" 2>&1 || install_with_pip >>"$log" 2>&1 ||
     fail "pip could not install the packages of pyproject.toml; is there a network? What it said is in $log"
 # Compiling all that is unpacked takes long, and most of it is never imported.  Python compiles a
