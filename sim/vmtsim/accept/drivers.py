@@ -76,10 +76,6 @@ class Driver:
         """Return the files of its scenarios, by name."""
         return script.shipped(self.name)
 
-    def extra(self, name: str) -> Scenario | None:
-        """Return the scenario of that name that is made here."""
-        return next((each for each in self.extras if each.name == name), None)
-
 
 # vmt(4).
 
@@ -135,7 +131,7 @@ def _target(guest: Walk) -> None:
 
 def _floor(guest: Walk) -> None:
     before = guest.node("floor")
-    for value in (*(("32",) if before != "32" else ("33",)), before):
+    for value in ("33" if before == "32" else "32", before):
         guest.guest.call("sysctl", f"machdep.{guest.device}.floor={value}")
         now = guest.node("floor")
         if now != value:
