@@ -24,7 +24,7 @@ aarch64_curlwp(void)
 void	delay(unsigned int);
 #define	DELAY(us)	delay(us)
 
-/* NetBSD has it from 10.99.12; it is declared always, for one source. */
+/* NetBSD has it from 10.99.12.  It is always declared: one source fits all. */
 struct cpufeature_attach_args {
 	struct cpu_info	*ci;
 };

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Routes, as who walks through their table sees them (NetBSD sys/net/route.h,
+ * Routes, as code that walks the table sees them (NetBSD sys/net/route.h,
  * radix.h). Only the members that have a name here may be used; the offsets
  * were measured in 10.99.12 and agree with the headers that 10.1 and 11.0
  * install.
@@ -58,7 +58,7 @@ rt_getkey(const struct rtentry *rt)
 
 /*
  * Without NET_MPSAFE it takes no lock: the caller has KERNEL_LOCK, at
- * splsoftnet(). With it it takes one that sleeps.
+ * splsoftnet(). With NET_MPSAFE it takes one that sleeps.
  */
 int	rt_walktree(sa_family_t, int (*)(struct rtentry *, void *), void *);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Property lists (NetBSD common/include/prop/proplib.h): dictionaries, arrays
- * and their values. What makes XML of them is left out.
+ * and their values. The functions for XML are missing.
  */
 #ifndef _KPI_PROP_PROPLIB_H_
 #define _KPI_PROP_PROPLIB_H_

@@ -5,7 +5,7 @@
 #ifndef _KPI_SYS_CDEFS_H_
 #define _KPI_SYS_CDEFS_H_
 
-/* As there: with two underscores, what is given is not expanded first. */
+/* As in NetBSD: with two underscores, macros in arguments are not expanded. */
 #define	__CONCAT(x, y)	x ## y
 #define	___CONCAT(x, y)	__CONCAT(x, y)
 #define	__STRING(x)	#x
@@ -32,7 +32,7 @@
 #define	__BIT(n)	((__UINTMAX_TYPE__)1 << (n))
 #define	__BITS(m, n)	((__BIT((m) + 1) - 1) ^ (__BIT(n) - 1))
 
-/* A variable that only assertions look at. */
+/* A variable that only assertions read. */
 #ifdef DIAGNOSTIC
 #define	__diagused
 #else

@@ -25,7 +25,7 @@ typedef struct cfdata	*cfdata_t;
 typedef struct cfdriver	*cfdriver_t;
 typedef struct cfattach	*cfattach_t;
 
-/* Which parents an attachment takes: any that has the interface attribute. */
+/* The parents of an attachment: any device with the interface attribute. */
 struct cfparent {
 	const char	*cfp_iattr;
 	const char	*cfp_parent;
@@ -96,7 +96,7 @@ struct cflocdesc {
 	int		cld_default;
 };
 
-/* What config(1) writes of an interface attribute. */
+/* An interface attribute, as config(1) writes it. */
 struct cfiattrdata {
 	const char		*ci_name;
 	int			ci_loclen;
@@ -127,7 +127,7 @@ struct cfdriver __CONCAT(name, _cd) = {					\
 
 #define	DVUNIT_ANY	(-1)
 
-/* What a print function lets autoconf(9) print after it. */
+/* The text that a print function requests from autoconf(9) after its own. */
 #define	QUIET	0
 #define	UNCONF	1
 #define	UNSUPP	2

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Disks (NetBSD sys/sys/disk.h): the check of a request alone.
+ * Disks (NetBSD sys/sys/disk.h): only the check of a request.
  */
 #ifndef _KPI_SYS_DISK_H_
 #define _KPI_SYS_DISK_H_

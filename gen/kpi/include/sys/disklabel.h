@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * What a disk says of a partition (NetBSD sys/sys/disklabel.h).
+ * A partition of a disk (NetBSD sys/sys/disklabel.h).
  */
 #ifndef _KPI_SYS_DISKLABEL_H_
 #define _KPI_SYS_DISKLABEL_H_

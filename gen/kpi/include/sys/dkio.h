@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * What a disk is asked (NetBSD sys/sys/dkio.h). struct partinfo is in
+ * Requests to disks (NetBSD sys/sys/dkio.h). struct partinfo is in
  * <sys/disklabel.h>.
  */
 #ifndef _KPI_SYS_DKIO_H_

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Open files, and the functions of those that a device makes for each open
- * (NetBSD sys/sys/file.h). Types of data other than a pointer are left out.
+ * (NetBSD sys/sys/file.h). Of the types of data only the pointer is here.
  */
 #ifndef _KPI_SYS_FILE_H_
 #define _KPI_SYS_FILE_H_

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * File descriptors (NetBSD sys/sys/filedesc.h): what a device's open needs to
- * give out a file of its own, and functions for members of its fileops.
+ * File descriptors (NetBSD sys/sys/filedesc.h): for a device's open that
+ * creates a file of its own, and for members of that file's fileops.
  */
 #ifndef _KPI_SYS_FILEDESC_H_
 #define _KPI_SYS_FILEDESC_H_

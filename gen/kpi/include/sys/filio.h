@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * What fcntl(2) asks a file by ioctl (NetBSD sys/sys/filio.h).
+ * The ioctls that fcntl(2) sends to a file (NetBSD sys/sys/filio.h).
  */
 #ifndef _KPI_SYS_FILIO_H_
 #define _KPI_SYS_FILIO_H_

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * What the kernel knows of itself (NetBSD sys/sys/kernel.h).
+ * Variables of the kernel (NetBSD sys/sys/kernel.h).
  */
 #ifndef _KPI_SYS_KERNEL_H_
 #define _KPI_SYS_KERNEL_H_

@@ -22,7 +22,7 @@ typedef struct {
 int	_init_once(once_t *, int (*)(void));
 void	_fini_once(once_t *, void (*)(void));
 
-/* Without a call where it has run, with error 0. */
+/* If it has run, with error 0, there is no call. */
 #define	RUN_ONCE(o, fn)							\
 	(__predict_true((o)->o_status == ONCE_DONE) ?			\
 	    ((o)->o_error) : _init_once((o), (fn)))

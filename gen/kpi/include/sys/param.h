@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Parameters that everybody needs (NetBSD sys/sys/param.h).
+ * Parameters for all kernel code (NetBSD sys/sys/param.h).
  * __NetBSD_Version__ comes from the compiler's command line.
  */
 #ifndef _KPI_SYS_PARAM_H_

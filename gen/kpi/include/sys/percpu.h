@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Memory of each processor's own (NetBSD sys/sys/percpu.h).
+ * Memory of which each processor has a copy (NetBSD sys/sys/percpu.h).
  */
 #ifndef _KPI_SYS_PERCPU_H_
 #define _KPI_SYS_PERCPU_H_

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Who waits for a device in poll(2) (NetBSD sys/sys/selinfo.h).
+ * The threads that wait in poll(2) (NetBSD sys/sys/selinfo.h).
  */
 #ifndef _KPI_SYS_SELINFO_H_
 #define _KPI_SYS_SELINFO_H_

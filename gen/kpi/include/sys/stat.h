@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Kinds of files, and what fstat(2) says of one (NetBSD sys/sys/stat.h).
+ * Kinds of files, and the result of fstat(2) (NetBSD sys/sys/stat.h).
  */
 #ifndef _KPI_SYS_STAT_H_
 #define _KPI_SYS_STAT_H_

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * File system figures (NetBSD sys/sys/statvfs.h). More than 3 KB: never on
- * the kernel's stack.
+ * Size and use of file systems (NetBSD sys/sys/statvfs.h). More than 3 KB:
+ * never on the kernel's stack.
  */
 #ifndef _KPI_SYS_STATVFS_H_
 #define _KPI_SYS_STATVFS_H_

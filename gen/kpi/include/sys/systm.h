@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Printing, the big lock and what else every kernel file uses (NetBSD
+ * Printing, the big lock and other basic functions (NetBSD
  * sys/sys/systm.h).
  */
 #ifndef _KPI_SYS_SYSTM_H_

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Data on its way to or from a process (NetBSD sys/sys/uio.h, systm.h).
+ * Data transfers to or from a process (NetBSD sys/sys/uio.h, systm.h).
  */
 #ifndef _KPI_SYS_UIO_H_
 #define _KPI_SYS_UIO_H_

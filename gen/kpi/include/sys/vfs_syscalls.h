@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * sync(2) from inside (NetBSD sys/sys/vfs_syscalls.h).
+ * sync(2) for callers inside the kernel (NetBSD sys/sys/vfs_syscalls.h).
  */
 #ifndef _KPI_SYS_VFS_SYSCALLS_H_
 #define _KPI_SYS_VFS_SYSCALLS_H_

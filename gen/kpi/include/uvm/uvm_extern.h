@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Pages of physical memory (NetBSD sys/uvm/uvm_extern.h, uvm_pmap.h).  The
- * structure of counters ends here where drivers stop looking at it.
+ * structure of counters has only the members that drivers read.
  */
 #ifndef _KPI_UVM_UVM_EXTERN_H_
 #define _KPI_UVM_UVM_EXTERN_H_

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * CPU instructions (NetBSD sys/arch/x86/include/cpufunc.h). x86_cpuid is no
- * symbol of the kernel.
+ * CPU instructions (NetBSD sys/arch/x86/include/cpufunc.h). x86_cpuid is not
+ * a symbol of the kernel.
  */
 #ifndef _KPI_X86_CPUFUNC_H_
 #define _KPI_X86_CPUFUNC_H_

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Drivers of chips on an i2c bus (NetBSD sys/dev/i2c/i2cvar.h, i2c_io.h). What
- * controllers of a bus need is left out.
+ * Drivers of chips on an i2c bus (NetBSD sys/dev/i2c/i2cvar.h, i2c_io.h). The
+ * part for controllers of a bus is missing.
  */
 #ifndef _KPI_DEV_I2C_I2CVAR_H_
 #define _KPI_DEV_I2C_I2CVAR_H_
@@ -19,7 +19,7 @@ typedef enum {
 	I2C_OP_WRITE_WITH_STOP = 3
 } i2c_op_t;
 
-/* The beginning: what a bus without a table of its chips fills in. */
+/* The first members: those that a bus without a table of its chips sets. */
 struct i2c_attach_args {
 	i2c_tag_t	ia_tag;
 	i2c_addr_t	ia_addr;

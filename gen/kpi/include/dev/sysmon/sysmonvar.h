@@ -80,7 +80,7 @@ typedef struct envsys_data envsys_data_t;
 struct workqueue;
 struct sme_event;
 
-/* What sysmon_envsys_create(9) gives; a driver sets what has a comment. */
+/* sysmon_envsys_create(9) returns it; a driver sets members with a comment. */
 struct sysmon_envsys {
 	const char	*sme_name;	/* the device's name */
 	u_int		sme_nsensors;
