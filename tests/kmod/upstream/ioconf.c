@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * What config(1) writes for the module from vmt.ioconf; vmt.c includes it.
+ * The file that config(1) makes of vmt.ioconf for a module, for vmt.c.
  * The name of the parent device is NULL, as for every pseudo-root.
  */
 #include <sys/param.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * What config(1) writes for a kernel with `vmt0 at cpu0', as far as it
- * concerns the driver.
+ * The part for the driver of what config(1) writes for a kernel with
+ * `vmt0 at cpu0'.
  */
 #include <sys/param.h>
 #include <sys/device.h>

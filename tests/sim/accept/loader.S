@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A boot sector that asks as NetBSD's boot loader does, first on the screen by
- * way of the BIOS, then, after `consdev com0`, on the serial line by itself,
+ * A boot sector with the prompts of NetBSD's boot loader: first on the screen,
+ * through the BIOS, then, after `consdev com0`, directly on the serial line,
  * with interrupts off (sys/arch/i386/stand/lib/bootmenu.c, pcio.c and
- * comio_direct.c).  What SeaBIOS makes of that on its serial console is the
- * matter of the test.
+ * comio_direct.c).  The test checks how SeaBIOS's serial console handles
+ * that.
  */
 	.code16
 	.globl _start

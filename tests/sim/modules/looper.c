@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Never comes back from its initialisation, and never calls the kernel.
+ * Never returns from its initialisation, and never calls the kernel.
  */
 #include <sys/param.h>
 #include <sys/module.h>

@@ -444,7 +444,7 @@ leave_callout(void)
 	return 0;
 }
 
-/* Breaks the calling convention: a preserved register comes back changed. */
+/* Breaks the calling convention: it changes a preserved register. */
 int
 clobber(void)
 {

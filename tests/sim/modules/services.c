@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Small functions around kernel services whose results tests look at.
+ * Small functions around kernel services whose results tests check.
  */
 #include <sys/param.h>
 #include <sys/systm.h>
@@ -87,7 +87,7 @@ steps_clock(int seconds)
 	return clock_settime1(NULL, CLOCK_REALTIME, &ts, false);
 }
 
-/* The same, if who calls may. */
+/* The same, if the caller has permission. */
 int
 sets_clock(int seconds)
 {
@@ -106,7 +106,7 @@ sets_far(int years)
 	return clock_settime1(NULL, CLOCK_REALTIME, &ts, false);
 }
 
-/* Asks for a correction; returns what was still owed, in microseconds. */
+/* Requests a correction; returns the remaining one, in microseconds. */
 int
 slews_clock(int seconds, int microseconds)
 {
@@ -118,7 +118,7 @@ slews_clock(int seconds, int microseconds)
 	return (int)(old.tv_sec * 1000000 + old.tv_usec);
 }
 
-/* How many of n calls in one moment are let through, 3 a second. */
+/* How many of n calls at one time pass the limit of 3 a second. */
 int
 rate(int n)
 {
@@ -175,7 +175,7 @@ handler_any(SYSCTLFN_ARGS)
 	return 0;
 }
 
-/* A request node: what is written is answered in the same call. */
+/* A request node: the call that writes a value gets the answer. */
 static int
 handler_request(SYSCTLFN_ARGS)
 {

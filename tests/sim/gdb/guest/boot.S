@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * From where QEMU starts a PVH kernel (32 bits, paging off) to kmain() in the
- * upper half, for every vCPU; interrupts, and the switch between stacks.
+ * The code from QEMU's start of a PVH kernel (32 bits, paging off) to kmain()
+ * in the upper half, for every vCPU; interrupts, and the switch of stacks.
  */
 
 #define KERNBASE	0xffffffff80000000
@@ -66,7 +66,7 @@ high64:
 1:	hlt
 	jmp	1b
 
-/* Where the other vCPUs wake up, in real mode; copied below 1 MB. */
+/* The entry point of the other vCPUs, in real mode; copied below 1 MB. */
 	.globl	trampoline, trampoline_end
 	.code16
 trampoline:
@@ -85,7 +85,7 @@ low_gdt_pointer:
 trampoline_end:
 	.code64
 
-/* switch_stack(save, to): leave one stack and go on with another. */
+/* switch_stack(save, to): leave one stack and continue on another. */
 	.globl	switch_stack
 switch_stack:
 	pushq	%rbp
@@ -153,7 +153,7 @@ exception:
 	call	fault
 	ud2
 
-/* What the driver imports and this guest does not have. */
+/* Functions that the driver imports and this guest lacks. */
 	.globl	missing_stubs
 	.balign	16
 missing_stubs:
@@ -188,7 +188,7 @@ gdt_pointer:
 
 /*
  * Low: the first 4 GB as they are.  High: 16 MB of kernel at KERNBASE, and a
- * gigabyte of small pages for modules behind it.
+ * gigabyte of small pages for modules after it.
  */
 	.balign	4096
 	.globl	pml4, module_directory

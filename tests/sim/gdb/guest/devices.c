@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The kernel's functions as the driver knows them: the device, its power
- * switches, its nodes, and what is heard and forgotten.
+ * switches, its nodes, and functions that do nothing.
  */
 
 #include <sys/param.h>
@@ -383,7 +383,7 @@ mountlist_iterator_destroy(mount_iterator_t *iterator)
 {
 }
 
-/* The rest is heard and forgotten. */
+/* The other functions do nothing. */
 
 void
 uuid_dec_be(const void *from, struct uuid *to)

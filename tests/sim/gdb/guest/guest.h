@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* What the files of the test guest share. */
+/* Declarations that the files of the test guest share. */
 #ifndef _GUEST_H_
 #define _GUEST_H_
 
@@ -8,10 +8,10 @@
 #include <sys/device.h>
 #include <sys/sysctl.h>
 
-/* One thread of the driver; it belongs to one vCPU and gives way by itself. */
+/* One thread of the driver; it belongs to one vCPU and yields by itself. */
 struct lwp {
-	uint64_t	*l_stack;	/* where it stands */
-	uint64_t	*l_back;	/* where its vCPU goes on */
+	uint64_t	*l_stack;	/* its saved stack */
+	uint64_t	*l_back;	/* its vCPU's stack */
 	void		(*l_function)(void *);
 	void		*l_argument;
 	volatile int	l_state;	/* THREAD_* */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The kernel's functions as the driver knows them: memory, locks, threads and
- * time.  What it imports and is nowhere here says so on the console and
- * returns 0.
+ * time.  A function that it imports and that is missing here prints a message
+ * and returns 0.
  */
 
 #include <sys/param.h>
@@ -222,7 +222,7 @@ kthread_create(pri_t priority, int flags, struct cpu_info *ci,
 	worker.l_stack = worker.l_back = NULL;
 	worker.l_function = function;
 	worker.l_argument = argument;
-	/* The last vCPU there is, so that two of them call the host. */
+	/* The last vCPU, so that two of them call the host. */
 	worker.l_cpu = cpus - 1;
 	*lp = &worker;
 	__atomic_store_n(&worker.l_state, THREAD_ALIVE, __ATOMIC_RELEASE);

@@ -161,7 +161,7 @@ module_unload(void)
 
 /*
  * Talk to the host from this vCPU too: commands on a channel of its own, and
- * the time, as fast as it goes.
+ * the time, as fast as possible.
  */
 void
 module_busy(u_int times)

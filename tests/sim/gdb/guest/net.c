@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* One Ethernet interface with one address, for who walks the lists. */
+/* One Ethernet interface with one address, for code that walks the lists. */
 
 #include <sys/param.h>
 #include <sys/systm.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Pages of physical memory: nothing is behind them, and only one thread takes
- * and frees them.
+ * Pages of physical memory: page numbers without memory.  Only one thread
+ * allocates and frees them.
  */
 
 #include <sys/param.h>
