@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 # Modules that the default scenario never needs.  (Unicorn's binding imports inspect and tempfile.)
 HEAVY = {
-    "asyncio", "capstone", "dataclasses", "datetime", "elftools", "hashlib", "msgspec",
+    "asyncio", "capstone", "dataclasses", "datetime", "elftools", "msgspec",
     "multiprocessing", "pexpect", "pkgutil", "plistlib", "rich", "ruamel", "subprocess",
 }  # fmt: skip
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from hashlib import blake2b
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from vmtgen.common.dataclass import dataclass, field
-from vmtgen.common.digests import blake2b
 from vmtgen.common.twos import signed
 from vmtgen.kobj.errors import KobjError, KobjPanicError, Message
 from vmtgen.kobj.model import (

@@ -8,9 +8,8 @@ written out here, in integers.
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING, TypeVar
-
-from vmtgen.common.digests import sha256
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, MutableSequence, Sequence
@@ -132,5 +131,5 @@ class Rng:
         It does not depend on how much was drawn before, so a new consumer of random numbers in one
         package does not change what another gets for the same seed.
         """
-        digest = sha256(f"{self.seed}/{name}".encode()).digest()
+        digest = hashlib.sha256(f"{self.seed}/{name}".encode()).digest()
         return Rng(int.from_bytes(digest[:16], "little"))
