@@ -3,8 +3,8 @@
  */
 
 /*
- * The declarations that the driver's files share.  The worker is the only thread that
- * calls the host and that uses the pages.
+ * The declarations that the driver's files share.  Only the worker calls the
+ * host and uses the pages.
  *
  *	(i)	set before the worker starts, constant until it is gone
  *	(l)	sc_lock
