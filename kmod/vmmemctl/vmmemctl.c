@@ -42,7 +42,7 @@ __KERNEL_RCSID(0, "$NetBSD$");
 #include "vmmemctlvar.h"
 
 #define	VMMEMCTL_LOG_PAUSE	60	/* s between two lines of one text */
-#define	VMMEMCTL_SHUTDOWN_MS	2000	/* the shutdown hook waits for the worker */
+#define	VMMEMCTL_SHUTDOWN_MS	2000	/* a shutdown waits for the worker */
 
 /* The number of a page fits a register.  On i386 without PAE: all pages. */
 #define	VMMEMCTL_HIGH		((paddr_t)UINT32_MAX << PAGE_SHIFT)

@@ -15,7 +15,8 @@ __KERNEL_RCSID(0, "$NetBSD$");
 
 #include "vmmemctlvar.h"
 
-VMMEMCTL_LOCAL_TABLE const struct vmmemctl_text vmmemctl_texts[VMMEMCTL_LOGS] = {
+VMMEMCTL_LOCAL_TABLE const struct vmmemctl_text
+    vmmemctl_texts[VMMEMCTL_LOGS] = {
 	[VMMEMCTL_LOG_STARTED] = { LOG_INFO, false,
 	    "the host has a balloon with %s" },
 	[VMMEMCTL_LOG_RESET] = { LOG_NOTICE, false,
@@ -28,7 +29,8 @@ VMMEMCTL_LOCAL_TABLE const struct vmmemctl_text vmmemctl_texts[VMMEMCTL_LOGS] = 
 	    "the host no longer answers the balloon (%u)" },
 };
 
-VMMEMCTL_LOCAL_TABLE const struct vmmemctl_counter vmmemctl_counters[VMMEMCTL_COUNTERS] = {
+VMMEMCTL_LOCAL_TABLE const struct vmmemctl_counter
+    vmmemctl_counters[VMMEMCTL_COUNTERS] = {
 	[VMMEMCTL_COUNT_POLLS] = { "polls",
 	    "Polls of the host for its target." },
 	[VMMEMCTL_COUNT_INFLATED] = { "inflated", "Pages given to the host." },
@@ -42,7 +44,8 @@ VMMEMCTL_LOCAL_TABLE const struct vmmemctl_counter vmmemctl_counters[VMMEMCTL_CO
 	    "Times that the host reset the balloon." },
 };
 
-VMMEMCTL_LOCAL_TABLE const struct vmmemctl_node vmmemctl_nodes[VMMEMCTL_NODES] = {
+VMMEMCTL_LOCAL_TABLE const struct vmmemctl_node
+    vmmemctl_nodes[VMMEMCTL_NODES] = {
 	{ "target", CTLTYPE_QUAD, CTLFLAG_READONLY, 0, false, 0,
 	    vmmemctl_sysctl_pages, 0, 0, offsetof(struct vmmemctl_softc,
 	    sc_target), "Target of the host in pages" },

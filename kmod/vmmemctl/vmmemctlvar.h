@@ -93,7 +93,7 @@ struct vmmemctl_softc {
 	paddr_t		sc_batch_at;		/* (i) */
 	uint32_t	sc_can;			/* (w) capabilities */
 	u_int		sc_rate;		/* (w) pages a poll */
-	u_int		sc_rest;		/* (w) polls to go without a try */
+	u_int		sc_rest;		/* (w) polls to the next try */
 	bool		sc_started;		/* (w) */
 
 	struct evcnt	sc_counters[VMMEMCTL_COUNTERS];	/* (c) */

@@ -26,9 +26,12 @@ MODULES = {
 
 
 def _lines(text: str) -> list[str]:
-    """The significant lines: no header, no blank lines, no lone braces."""
+    """The significant lines: no header, no blank lines, no lone braces.
+
+    The head of a table counts once, also where it is folded at 80 columns.
+    """
     head = re.compile(r"__KERNEL_RCSID|#include|#(?:ifndef|define|endif).*_DEV_[A-Z]+_")
-    body = text.partition(" */\n")[2]
+    body = re.sub(r"\n    (?=\w+\[\w+\] = \{\n)", " ", text.partition(" */\n")[2])
     lines = [line.strip() for line in body.split("\n")]
     return [line for line in lines if re.search(r"\w", line) and not head.match(line)]
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-KMOD = Path(__file__).resolve().parents[2] / "kmod" / "vmt"
-SOURCES = sorted(KMOD.glob("*.c"))
-ALL = sorted(KMOD.glob("*.[ch]"))
+KMOD = Path(__file__).resolve().parents[2] / "kmod"
+SOURCES = sorted(KMOD.glob("*/*.c"))
+ALL = sorted(KMOD.glob("*/*.[ch]"))
 
 # Patterns that no line may have, with the reasons.
 WRONG = {
@@ -86,7 +86,7 @@ def test_headers_are_ordered_as_in_style(path: Path) -> None:
 def test_function_name_starts_its_own_line(path: Path) -> None:
     lines = path.read_text("ascii").split("\n")
     bodies = [n for n, line in enumerate(lines) if line == "{" and not lines[n - 1].endswith("=")]
-    assert bodies
+    assert bodies or path.name.endswith("_tables.c")
     for brace in bodies:
         start = brace - 1
         while lines[start].startswith((" ", "\t")):
@@ -139,5 +139,5 @@ def test_static_functions_are_declared_at_the_top() -> None:
         for name in defined:
             if name.startswith("vmt_trap_"):
                 continue  # used right below
-            declared = re.search(rf"^static [^\n]*\b{name}\(", text, re.MULTILINE)
-            assert declared or name == "VMT_MODCMD", f"{path.name}: {name}"
+            declared = re.search(rf"^static [^;{{]*\b{name}\([^{{]*?;", text, re.MULTILINE)
+            assert declared or name.endswith("_MODCMD"), f"{path.name}: {name}"
