@@ -80,5 +80,5 @@ def test_campaign_seeds_are_clean(modules: dict[str, Path], machine: str) -> Non
         played = play(modules[machine], seed)
         assert (played.trouble, played.findings) == ("", []), seed
         assert "balloon" in played.subject or played.subject.startswith("a driver without")
-        assert "counter: refused" in played.expected, "a node with a handler"
-        assert played.reached["counter: polls"] > 0
+        assert "counter: stats.refused" in played.expected, "a node with a handler"
+        assert played.reached["counter: stats.polls"] > 0

@@ -163,14 +163,17 @@ def expected(subject: Subject, counters: Iterable[str]) -> tuple[str, ...]:
 class Watch:
     """Counts the properties of one run.
 
-    ``counters`` are the driver's own, by the name in sysctl, or in evcnt(9) if no node has the
-    count as its data.
+    ``counters`` are the driver's own, by the name of the node that shows them, or by that in
+    evcnt(9) if no node does.
     """
 
     def __init__(self, kernel: Kernel, trace: Trace, subject: Subject) -> None:
         self.reached: Counter[str] = Counter()
         self.counters: dict[str, int] = {}
         self._names: dict[Node, str] = {}
+        # Nodes may have a handler, and come after the driver's first counts.
+        self._nodes: dict[str, str] = {}  # the last part of a node's name -> its name
+        self._events: dict[str, int] = {}
         self._kernel = kernel
         by_kind: dict[str, list[tuple[str, Callable[[Event], bool]]]] = {}
         for name, (kind, matches) in _of(subject).items():
@@ -191,23 +194,23 @@ class Watch:
 
     def _look(self, _event: Event) -> None:
         memory = self._kernel.memory
-        read = set()
         for node in self._kernel.subject(SysctlTree).leaves("machdep"):
-            if node.kind == _QUAD and node.data and not node.function:
-                name = self._names.get(node)
-                if name is None:
-                    name = self._names[node] = node.path.split(".", 2)[-1]
-                read.add(node.data)
+            if node.kind != _QUAD:
+                continue
+            name = self._names.get(node)
+            if name is None:
+                name = self._names[node] = node.path.split(".", 2)[-1]
+                self._nodes[name.rpartition(".")[2]] = name
+            if node.data and not node.function:
                 value = int.from_bytes(memory.read(node.data, 8), "little", signed=True)
-                self._note(name, value)
-        for address, name, value in self._kernel.subject(EventCounters).counts():
-            if address not in read:
-                self._note(name, value)
-
-    def _note(self, name: str, value: int) -> None:
-        self.counters[name] = max(value, self.counters.get(name, 0))
+                self.counters[name] = max(value, self.counters.get(name, 0))
+        for name, value in self._kernel.subject(EventCounters).counts():
+            self._events[name] = max(value, self._events.get(name, 0))
 
     def finish(self) -> None:
         """Take the driver's counters into account."""
+        for event, value in self._events.items():
+            name = self._nodes.get(event, event)
+            self.counters[name] = max(value, self.counters.get(name, 0))
         for name, value in self.counters.items():
             self.reached[f"counter: {name}"] = value

@@ -131,13 +131,12 @@ class EventCounters(Subject):
             for event in self.attached
         ]
 
-    def counts(self) -> Iterator[tuple[int, str, int]]:
-        """Yield the address, name and count of all counters; not those whose memory is freed."""
+    def counts(self) -> Iterator[tuple[str, int]]:
+        """Yield the name and count of all counters; not those whose memory is freed."""
         memory = self.kernel.memory
         for event in self.attached:
             with suppress(CpuFault):
                 yield (
-                    event,
                     memory.string(memory.pointer(event + self.layout.name)),
                     memory.u64(event),
                 )

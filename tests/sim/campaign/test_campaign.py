@@ -69,6 +69,13 @@ def test_replayed_seed_gives_same_trace(driver: Path) -> None:
     assert one.status == 0, one.findings
 
 
+def test_counter_counts_by_the_name_of_its_node(driver: Path) -> None:
+    """Seed 12 looks at the driver while evcnt(9) has its counters and sysctl(9) no nodes yet."""
+    names = [name for name in play(driver, 12).expected if name.startswith("counter: ")]
+    assert "counter: stats.polls" in names
+    assert [name for name in names if "." not in name] == []
+
+
 def test_last_rescan_comes_after_a_detach_that_waits_for_entropy() -> None:
     """Seed 918 with races: the rescan came within a detach, and vmt0 stayed detached.
 
