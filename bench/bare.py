@@ -13,10 +13,10 @@ import ctypes
 import time
 from typing import Any
 
+import unicorn
 from unicorn import unicorn_const as uc
 from unicorn import x86_const as x86
 from unicorn.unicorn_py3.unicorn import uclib
-from vmtsim.cpu.engine import open_engine
 
 _CODE, _STUB, _STACK = 0xFFFFFFFF82000000, 0xFFFFFFFF80200000, 0xFFFFC48000000000
 _NEVER = 0xFFFFFFFFFFFFF000
@@ -59,7 +59,8 @@ def _code(calls: int, traps: int) -> bytes:
 
 def loop(calls: int, traps: int) -> float:
     """Return the CPU seconds of a loop on amd64 with this number of calls and of traps."""
-    engine = open_engine(uc.UC_ARCH_X86, uc.UC_MODE_64, whole_addresses=True)
+    engine: Any = unicorn.Uc(uc.UC_ARCH_X86, uc.UC_MODE_64)
+    engine.ctl_set_tlb_mode(uc.UC_TLB_VIRTUAL)  # whole addresses
     for address in (_CODE, _STUB, _STACK):
         engine.mem_map(address, _PAGE)
     engine.mem_write(_CODE, _code(calls, traps))

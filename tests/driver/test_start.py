@@ -14,10 +14,11 @@ from vmtsim.kernel import subjects
 if TYPE_CHECKING:
     from pathlib import Path
 
-# Modules that the default scenario never needs.  (Unicorn's binding imports inspect and tempfile.)
+# Modules that the default scenario never needs.
 HEAVY = {
-    "asyncio", "capstone", "dataclasses", "datetime", "elftools", "msgspec",
-    "multiprocessing", "pexpect", "pkgutil", "plistlib", "rich", "ruamel", "subprocess",
+    "asyncio", "capstone", "dataclasses", "datetime", "elftools", "importlib.resources", "inspect",
+    "msgspec", "multiprocessing", "pexpect", "pkgutil", "plistlib", "random", "rich", "ruamel",
+    "shutil", "subprocess", "tempfile", "unicorn", "zipfile",
 }  # fmt: skip
 
 RUN = """

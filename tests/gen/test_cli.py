@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from functools import partial
@@ -113,6 +114,23 @@ def test_command_returns_status_of_verb(
 ) -> None:
     verb(lambda: 3)
     assert cli.main(["show"]) == 3
+
+
+@pytest.mark.parametrize("given", [None, "", "none", "-1", "0", " 40", "132"])
+@pytest.mark.parametrize("terminal", [None, 0, 64])
+def test_help_is_as_wide_as_argparse_makes_it(
+    monkeypatch: pytest.MonkeyPatch, given: str | None, terminal: int | None
+) -> None:
+    def size(_descriptor: int) -> os.terminal_size:
+        if terminal is None:
+            raise OSError
+        return os.terminal_size((terminal, 24))
+
+    monkeypatch.setattr(os, "get_terminal_size", size)
+    monkeypatch.delenv("COLUMNS", raising=False)
+    if given is not None:
+        monkeypatch.setenv("COLUMNS", given)
+    assert frame._columns() == shutil.get_terminal_size().columns
 
 
 def test_python_m_runs_command(root: Path) -> None:

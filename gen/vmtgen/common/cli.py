@@ -64,8 +64,33 @@ class Program:
     def verbs(self) -> tuple[str, ...]:
         """The verbs as the user writes them, sorted."""
         # pkgutil.iter_modules() would import inspect first, which costs more than argparse.
-        files = (file for path in self.path for file in Path(path).glob("[!_]*.py"))
-        return tuple(sorted(file.stem.replace("_", "-") for file in files))
+        files = (file for path in self.path for file in Path(path).iterdir())
+        return tuple(
+            sorted(
+                file.stem.replace("_", "-")
+                for file in files
+                if file.suffix == ".py" and not file.name.startswith("_")
+            )
+        )
+
+
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """argparse's, which would import shutil and its compressors, also where no help is shown."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, width=_columns() - 2)
+
+
+def _columns() -> int:
+    """Return the width of the terminal, as shutil.get_terminal_size() does."""
+    with contextlib.suppress(ValueError):
+        given = int(os.environ.get("COLUMNS", ""))
+        if given > 0:
+            return given
+    try:
+        return os.get_terminal_size(sys.__stdout__.fileno()).columns or 80  # type: ignore[union-attr]
+    except (AttributeError, ValueError, OSError):  # no standard output, or no terminal
+        return 80
 
 
 class _Parser(argparse.ArgumentParser):
@@ -159,7 +184,7 @@ def _dispatch(program: Program, arguments: list[str]) -> int:
         prog=name,
         description=program.description,
         epilog=f"{program.epilog}\n{_statuses(program)}\n\n`{name} VERB --help` explains a verb.\n",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_Formatter,
     )
     parser.add_argument("--version", action="version", version=f"{name} {program.version}")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", parser_class=_Parser)
@@ -177,7 +202,7 @@ def _dispatch(program: Program, arguments: list[str]) -> int:
             each,
             help=module.SUMMARY,
             description=module.SUMMARY[:1].upper() + module.SUMMARY[1:] + ".",
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            formatter_class=_Formatter,
         )
         module.add_arguments(verb_parser)
     args, unknown = parser.parse_known_args(arguments)

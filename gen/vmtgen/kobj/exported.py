@@ -6,11 +6,14 @@ its first lines say which. The linter and the simulator read the same file.
 
 from __future__ import annotations
 
-import importlib.resources
 from functools import cache
+from itertools import dropwhile
+from pathlib import Path
 
 from vmtgen.common.located import listed
 
+# importlib.resources would cost as much as to read the names.
+KERNELS = Path(__file__).with_name("kernels")
 KERNEL = "netbsd-10.99.12-amd64"
 """The kernel whose names the simulator has; NetBSD's own driver is built in."""
 
@@ -18,15 +21,17 @@ KERNEL = "netbsd-10.99.12-amd64"
 @cache
 def kernels() -> tuple[str, ...]:
     """Return the names of the measured kernels, sorted."""
-    files = importlib.resources.files("vmtgen.kobj").joinpath("kernels").iterdir()
-    return tuple(sorted(f.name.removesuffix(".txt") for f in files if f.name.endswith(".txt")))
+    return tuple(sorted(file.stem for file in KERNELS.glob("*.txt")))
 
 
 @cache
 def exported_names(kernel: str = KERNEL) -> frozenset[str]:
     """Return the global names of ``kernel``; ValueError for one that is not in ``kernels()``."""
-    if kernel not in kernels():
+    if kernel != KERNEL and kernel not in kernels():
         raise ValueError(f"no kernel {kernel!r}: there are {listed(kernels())}")
-    directory = importlib.resources.files("vmtgen.kobj").joinpath("kernels")
-    text = directory.joinpath(f"{kernel}.txt").read_text("utf-8")
-    return frozenset(line for line in text.splitlines() if line and not line.startswith("#"))
+    lines = (KERNELS / f"{kernel}.txt").read_text("utf-8").splitlines()
+    return frozenset(dropwhile(_is_comment, lines))
+
+
+def _is_comment(line: str) -> bool:
+    return line.startswith("#")

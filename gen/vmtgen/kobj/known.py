@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vmtgen.common.dataclass import dataclass, field
-from vmtgen.kobj.exported import KERNEL, exported_names
+from vmtgen.kobj.exported import KERNEL, KERNELS, exported_names
 from vmtgen.kobj.model import Machine
 
 if TYPE_CHECKING:
@@ -64,9 +63,7 @@ def nearest_symbols() -> KernelSymbols:
 @lru_cache(maxsize=1)
 def nearest_modules() -> KernelModules:
     """Return the only list of modules, for systems without a list of their own."""
-    text = (
-        resources.files("vmtgen.kobj").joinpath("kernels", f"{KERNEL}.modules").read_text("utf-8")
-    )
+    text = (KERNELS / f"{KERNEL}.modules").read_text("utf-8")
     lines = (line for line in text.splitlines() if line and not line.startswith("#"))
     words = [line.split() for line in lines]
     return KernelModules(

@@ -7,18 +7,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from unicorn import arm64_const as arm
-from unicorn import unicorn_const as uc
-
 from vmtsim.core.frame import Frame
 from vmtsim.cpu.engine import Engine, HostView, open_engine
 from vmtsim.cpu.interface import EXIT_SLOT, STUB_SIZE, Layout
+from vmtsim.cpu.library import SYSTEM, constants, uc
 from vmtsim.cpu.registers import Batch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from vmtsim.cpu.interface import Backdoor
+
+arm = constants("arm64_const")
 
 _MASK32 = 0xFFFFFFFF
 _X = tuple(getattr(arm, f"UC_ARM64_REG_X{n}") for n in range(31))
@@ -65,7 +65,8 @@ class Aarch64(Engine):
         self._view = HostView(self)
         self._trap = Batch(self._handle, _TRAP)
         self._low = Batch(self._handle, _X[:7])
-        engine.hook_add(uc.UC_HOOK_INSN, self.guarded(self._mrs), None, 1, 0, arm.UC_ARM64_INS_MRS)
+        mrs = SYSTEM(self.guarded(self._mrs))
+        engine.hook(uc.UC_HOOK_INSN, mrs, instruction=arm.UC_ARM64_INS_MRS)
 
     @staticmethod
     def _stubs(mailbox: int, stops: Sequence[bytes]) -> Iterator[bytes]:
@@ -111,7 +112,8 @@ class Aarch64(Engine):
             name, value = f"x{name[1:]}", value & _MASK32
         self._uc.reg_write(getattr(arm, f"UC_ARM64_REG_{name.upper()}"), value)
 
-    def _mrs(self, _uc: Any, _register: int, system: Any, _data: Any) -> int:
+    def _mrs(self, _uc: Any, _register: int, place: Any, _data: Any) -> int:
+        system = place.contents
         if (system.op0, system.op1, system.crn, system.crm, system.op2) != (2, 3, 0, 1, 0):
             return 0
         values = self._trap.load()

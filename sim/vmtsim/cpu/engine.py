@@ -3,8 +3,7 @@
 A kernel call is one call into Unicorn.  Each stub stores the registers of the call into a page
 that this process shares with the guest, the mailbox, stops, and loads the result from there: no
 register is read or written through the library.  If the guest stops elsewhere, registers are
-read in one batch into preallocated arrays.  The inner entry points used for that are not a public
-interface of the binding, therefore the narrow version range in pyproject.toml.
+read in one batch into preallocated arrays.
 """
 
 from __future__ import annotations
@@ -12,10 +11,6 @@ from __future__ import annotations
 import ctypes
 from functools import partial
 from typing import TYPE_CHECKING, Any
-
-import unicorn
-from unicorn import unicorn_const as uc
-from unicorn.unicorn_py3.unicorn import HOOK_MEM_ACCESS_CFUNC, uclib
 
 from vmtsim.core.frame import GuestFault
 from vmtsim.cpu.interface import (
@@ -27,14 +22,13 @@ from vmtsim.cpu.interface import (
     CpuStuck,
     Layout,
 )
+from vmtsim.cpu.library import EDGE, INVALID_MEMORY, LIBRARY, MEMORY, PATH, Processor, reason, uc
 from vmtsim.cpu.pages import PAGE, Pages, own_memory
 from vmtsim.cpu.registers import Batch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-# The binding's classes are not typed, and which one ``Uc`` is depends on the Python version.
-_unicorn: Any = unicorn
 _ACCESS = {
     uc.UC_MEM_READ_UNMAPPED: (Access.READ, False),
     uc.UC_MEM_WRITE_UNMAPPED: (Access.WRITE, False),
@@ -57,12 +51,12 @@ _STUBS = 1024
 _NO_SLOT = 0xFFFFFFFF  # in the mailbox: the guest has not called a stub
 
 
-def open_engine(architecture: int, mode: int, *, whole_addresses: bool) -> Any:
+def open_engine(architecture: int, mode: int, *, whole_addresses: bool) -> Processor:
     """Return a Unicorn engine.
 
     The default software page walk cuts addresses to 52 bits; ``whole_addresses`` keeps them.
     """
-    engine = _unicorn.Uc(architecture, mode)
+    engine = Processor(architecture, mode)
     if whole_addresses:
         engine.ctl_set_tlb_mode(uc.UC_TLB_VIRTUAL)
     return engine
@@ -89,7 +83,7 @@ class Engine(Pages):
     def __init__(
         self,
         backdoor: Backdoor,
-        engine: Any,
+        engine: Processor,
         *,
         call_registers: Sequence[int],
         preserved_registers: Sequence[int],
@@ -110,10 +104,10 @@ class Engine(Pages):
         self._stack = Batch(self._handle, call_registers[1:2])
         self._counter = Batch(self._handle, call_registers[:1])
         self._preserved = Batch(self._handle, preserved_registers)
-        self._emu_start = uclib.uc_emu_start
+        self._emu_start = LIBRARY.uc_emu_start
         # The same with converted arguments; it continues at the mailbox's pc.
         self._start = partial(
-            ctypes.CDLL(uclib._name).uc_emu_start,  # noqa: SLF001
+            ctypes.CDLL(PATH).uc_emu_start,
             ctypes.c_void_p(self._handle.value),
             ctypes.c_uint64.from_buffer(self._page),
             ctypes.c_uint64(self._no_address),
@@ -127,9 +121,8 @@ class Engine(Pages):
         self._interrupted = False
         self._error: BaseException | None = None
         self._fault: tuple[int, int, int] | None = None
-        self._hooks: list[Any] = []  # callbacks of the library, which must stay referenced
         self._observers: list[tuple[int, int, Callable[[bool, int, int, bool], None]]] = []
-        engine.hook_add(_INVALID_MEMORY, self._invalid_memory)
+        engine.hook(_INVALID_MEMORY, INVALID_MEMORY(self._invalid_memory))
         self._word_mask = (1 << (8 * self.pointer_size)) - 1
         self._map_stubs()
 
@@ -236,22 +229,6 @@ class Engine(Pages):
         self._stops[address] = size
         self.forget_code(address, address + size)
 
-    def _hook(
-        self, kind: int, function: Any, begin: int = 1, end: int = 0, instruction: int = 0
-    ) -> None:
-        """Let the library call ``function``, of a C type, which must not raise.
-
-        The binding puts two functions around a hook, which cost as much as a short hook itself.
-        """
-        handle = ctypes.c_size_t()
-        error = uclib.uc_hook_add(
-            self._handle, ctypes.byref(handle), kind, function, None,
-            ctypes.c_uint64(begin), ctypes.c_uint64(end), ctypes.c_int(instruction),
-        )  # fmt: skip
-        if error:
-            raise _unicorn.UcError(error)
-        self._hooks.append(function)
-
     def _failed(self, error: BaseException) -> int:
         """Let ``resume`` raise a hook's exception; return 0 to the engine."""
         if self._error is None:
@@ -299,7 +276,7 @@ class Engine(Pages):
             )
         if error == uc.UC_ERR_INSN_INVALID:
             return CpuFault("invalid instruction", pc)
-        return CpuFault(f"exception ({_unicorn.UcError(error)})", pc)
+        return CpuFault(f"exception ({reason(error)})", pc)
 
     def preempt(self) -> None:
         """Stop at the end of the block in which the trap is."""
@@ -412,7 +389,7 @@ class Engine(Pages):
                 failed(error)
 
         both = uc.UC_HOOK_MEM_READ | uc.UC_HOOK_MEM_WRITE
-        self._hook(both, HOOK_MEM_ACCESS_CFUNC(accessed), start, end - 1)
+        self._uc.hook(both, MEMORY(accessed), start, end - 1)
         # Code that was translated before does not call the hook.
         self._uc.ctl_flush_tb()
 
@@ -430,12 +407,12 @@ class Engine(Pages):
         """Call ``seen(address, size)`` when a block of code is first translated."""
 
         def edge(_uc: Any, current: Any, previous: Any, _data: Any) -> int:
-            for block in (current, previous):
+            for block in (current.contents, previous.contents):
                 if start <= block.pc < end:
                     seen(block.pc, block.size)
             return 0
 
-        self._uc.hook_add(uc.UC_HOOK_EDGE_GENERATED, self.guarded(edge))
+        self._uc.hook(uc.UC_HOOK_EDGE_GENERATED, EDGE(self.guarded(edge)))
 
 
 class HostView:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from unicorn import unicorn_const as uc
-from unicorn import x86_const as x86
-
 from vmtsim.cpu.engine import open_engine
 from vmtsim.cpu.interface import EXIT_SLOT, STUB_SIZE, Layout
-from vmtsim.cpu.x86 import X86
+from vmtsim.cpu.library import uc
+from vmtsim.cpu.x86 import X86, x86
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import ctypes
 import mmap
-from typing import TYPE_CHECKING, Any
-
-from unicorn import unicorn_const as uc
-from unicorn.unicorn_py3.unicorn import uclib
+from typing import TYPE_CHECKING
 
 from vmtsim.cpu.interface import Access, CpuFault
+from vmtsim.cpu.library import LIBRARY, uc
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from vmtsim.cpu.library import Processor
 
 PAGE = 4096
 _SHIFT, _OFFSET = 12, 4095
@@ -47,15 +47,15 @@ class Pages:
 
     pointer_size: int
 
-    def __init__(self, engine: Any) -> None:
+    def __init__(self, engine: Processor) -> None:
         self._uc = engine
-        self._handle = engine._uch  # noqa: SLF001
-        self._mem_read = uclib.uc_mem_read
-        self._mem_write = uclib.uc_mem_write
+        self._handle = engine.handle
+        self._mem_read = LIBRARY.uc_mem_read
+        self._mem_write = LIBRARY.uc_mem_write
         self._buffers: dict[int, ctypes.Array[ctypes.c_char]] = {}  # by size
         # A word that is read often; this avoids a new buffer for each read.
         self._word = ctypes.c_uint64(0)
-        self._word_at = ctypes.cast(ctypes.pointer(self._word), ctypes.POINTER(ctypes.c_char))
+        self._word_at = ctypes.c_void_p(ctypes.addressof(self._word))
         self._memory: dict[int, _Memory] = {}  # by the address at which it was mapped
         self._spare: dict[int, list[_Memory]] = {}  # by size: not mapped now, and zero
         self._pages: dict[int, memoryview] = {}  # by page number: what can be read,

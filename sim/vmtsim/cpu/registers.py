@@ -1,4 +1,4 @@
-"""Batches of registers, through the library's inner entry points."""
+"""Batches of registers, each with one call of the library."""
 
 from __future__ import annotations
 
@@ -7,13 +7,11 @@ import struct
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from unicorn.unicorn_py3.unicorn import uclib
+from vmtsim.cpu.library import FAST
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-# These functions take microseconds and call no Python code, so they keep Python's lock.
-_LIBRARY = ctypes.PyDLL(uclib._name)  # noqa: SLF001
 _MASK64 = 0xFFFFFFFFFFFFFFFF
 
 
@@ -41,8 +39,8 @@ class Batch:
             (ctypes.c_void_p * count)(*(base + i * size for i in range(count))),
             ctypes.c_int(count),
         )
-        self.read: Callable[[], object] = partial(_LIBRARY.uc_reg_read_batch, *arguments)
-        self.write: Callable[[], object] = partial(_LIBRARY.uc_reg_write_batch, *arguments)
+        self.read: Callable[[], object] = partial(FAST.uc_reg_read_batch, *arguments)
+        self.write: Callable[[], object] = partial(FAST.uc_reg_write_batch, *arguments)
 
     def load(self) -> list[int]:
         """Return the registers as the processor has them."""

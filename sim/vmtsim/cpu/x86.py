@@ -8,18 +8,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from unicorn import unicorn_const as uc
-from unicorn import x86_const as x86
-from unicorn.unicorn_py3.arch.intel import HOOK_INSN_IN_CFUNC, HOOK_INSN_OUT_CFUNC
-
 from vmtsim.core.frame import Frame
 from vmtsim.cpu.engine import Engine, HostView
+from vmtsim.cpu.library import CPUID, IN, INVALID_INSTRUCTION, OUT, constants, uc
 from vmtsim.cpu.registers import Batch
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from vmtsim.cpu.interface import Backdoor
+    from vmtsim.cpu.library import Processor
+
+x86 = constants("x86_const")
 
 LOW_BANDWIDTH_PORT = 0x5658
 HIGH_BANDWIDTH_PORT = 0x5659
@@ -38,7 +38,7 @@ class X86(Engine):
     def __init__(
         self,
         backdoor: Backdoor,
-        engine: Any,
+        engine: Processor,
         *,
         call_registers: Sequence[int],
         preserved_registers: Sequence[int],
@@ -64,11 +64,11 @@ class X86(Engine):
         self._instruction = Batch(self._handle, (*low, self._ax, self._bp, self._ip))
         self._in_string = False
         self._leaves = dict(_LEAVES)
-        add = engine.hook_add
-        self._hook(uc.UC_HOOK_INSN, HOOK_INSN_IN_CFUNC(self._in), instruction=x86.UC_X86_INS_IN)
-        self._hook(uc.UC_HOOK_INSN, HOOK_INSN_OUT_CFUNC(self._out), instruction=x86.UC_X86_INS_OUT)
-        add(uc.UC_HOOK_INSN, self.guarded(self._cpuid), None, 1, 0, x86.UC_X86_INS_CPUID)
-        add(uc.UC_HOOK_INSN_INVALID, self.guarded(self._invalid))
+        cpuid = CPUID(self.guarded(self._cpuid))
+        engine.hook(uc.UC_HOOK_INSN, IN(self._in), instruction=x86.UC_X86_INS_IN)
+        engine.hook(uc.UC_HOOK_INSN, OUT(self._out), instruction=x86.UC_X86_INS_OUT)
+        engine.hook(uc.UC_HOOK_INSN, cpuid, instruction=x86.UC_X86_INS_CPUID)
+        engine.hook(uc.UC_HOOK_INSN_INVALID, INVALID_INSTRUCTION(self.guarded(self._invalid)))
 
     def set_cpuid(self, leaves: Mapping[int, tuple[int, int, int, int]]) -> None:
         """Give the processor other leaves."""
