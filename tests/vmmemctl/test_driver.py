@@ -142,13 +142,14 @@ def test_persistent_host_errors_do_not_flood_log(machine: Make, status: int) -> 
 
 def test_persistent_shortage_logs_one_line(machine: Make) -> None:
     guest = machine()
+    assert not guest.do("sysctl", {"machdep.vmmemctl0.floor": 240})
     guest.balloon.target = 1 << 20
     guest.run(600)
     assert guest.read("state") == "memory is short"
     assert guest.read("stats.shortages") > 10
     assert sum("memory is short" in line for line in console(guest)) == 1
     free = 65536 - guest.balloon.size
-    assert 64 << 8 <= free < (64 << 8) + 128
+    assert 240 << 8 <= free < (240 << 8) + 128
     guest.leave()
 
 
@@ -184,42 +185,42 @@ def left(guest: Machine) -> int:
 def test_guest_that_needs_memory_gets_pages_back(machine: Make, balloon: str) -> None:
     """The balloon never takes memory below the floor; pages return when there is memory again."""
     guest = machine(balloon=balloon)
-    guest.balloon.target = 20_000
+    guest.balloon.target = 5_000
     guest.run(30)
-    assert guest.balloon.size == 20_000
-    guest.admin.start("pressure", guest.admin.pressure(Pressure(free=24 << 20, seconds=40)))
+    assert guest.balloon.size == 5_000
+    guest.admin.start("pressure", guest.admin.pressure(Pressure(free=54 << 20, seconds=40)))
     guest.run(2)
-    assert guest.balloon.size == 20_000 - 40 * MEGABYTE
+    assert guest.balloon.size == 5_000 - 10 * MEGABYTE
     assert left(guest) == FLOOR
     assert guest.read("state") == "memory is short"
     guest.run(30)
-    assert guest.balloon.size == 20_000 - 40 * MEGABYTE
+    assert guest.balloon.size == 5_000 - 10 * MEGABYTE
     assert sum("memory is short" in line for line in console(guest)) == 1
     guest.run(60)
-    assert guest.balloon.size == 20_000
+    assert guest.balloon.size == 5_000
     guest.leave()
 
 
 def test_guest_without_free_memory_gets_all_pages_back(machine: Make) -> None:
     guest = machine()
-    guest.balloon.target = 10_000
+    guest.balloon.target = 3_000
     guest.run(30)
     guest.admin.start("pressure", guest.admin.pressure(Pressure(free=0, seconds=40)))
     guest.run(2)
     assert guest.balloon.size == 0
     guest.run(60)
-    assert guest.balloon.size == 10_000
+    assert guest.balloon.size == 3_000
     guest.leave()
 
 
 def test_higher_floor_takes_pages_back(machine: Make) -> None:
     guest = machine()
-    guest.balloon.target = 40_000
+    guest.balloon.target = 5_000
     guest.run(60)
-    assert guest.balloon.size == 40_000
-    assert not guest.do("sysctl", {"machdep.vmmemctl0.floor": 200})
+    assert guest.balloon.size == 5_000
+    assert not guest.do("sysctl", {"machdep.vmmemctl0.floor": 240})
     guest.run(2)
-    assert left(guest) == 200 * MEGABYTE
+    assert left(guest) == 240 * MEGABYTE
     guest.leave()
 
 

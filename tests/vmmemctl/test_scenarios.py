@@ -50,14 +50,14 @@ def test_run_without_scenario_takes_that_of_the_module(
 def test_wrong_size_is_detected(modules: dict[str, Path]) -> None:
     scenario = load(HERE / "target.yaml")
     steps = tuple(
-        replace(step, argument={"machdep.vmmemctl0.size": 19_999})
-        if step.argument == {"machdep.vmmemctl0.size": 20_000}
+        replace(step, argument={"machdep.vmmemctl0.size": 5_999})
+        if step.argument == {"machdep.vmmemctl0.size": 6_000}
         else step
         for step in scenario.steps
     )
     assert steps != scenario.steps
     (finding,) = Simulation(modules["amd64"], replace(scenario, steps=steps)).run().findings
-    assert "20000" in finding.message
+    assert "6000" in finding.message
 
 
 @pytest.mark.parametrize("first", ["vmt", "vmmemctl"])
