@@ -36,6 +36,13 @@ gc.set_threshold(100_000, 50, 50)
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
+# What the linter keeps of the thousands of modules that tests make is the checkout's, for its next
+# run, and `make clean` removes it.  The caches of pip and uv, which hold packages, stay the user's.
+_CACHES = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111
+for _tool in ("pip", "uv"):
+    os.environ.setdefault(f"{_tool.upper()}_CACHE_DIR", f"{_CACHES}/{_tool}")
+os.environ["XDG_CACHE_HOME"] = str(ROOT / "build" / ".cache")
+
 # The same examples in every run, and no deadlines: the machine may be busy.
 hypothesis.settings.register_profile(
     "steady",

@@ -22,6 +22,8 @@ from vmtgen.build.toolchain import toolchain
 from vmtgen.common.errors import UnavailableError
 from vmtgen.targets import load_targets
 
+from tests import kept
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
@@ -143,12 +145,14 @@ def _look(
 
 
 def _run(command: Sequence[str], file: Path) -> list[Finding]:
-    done = subprocess.run([*command, str(file)], capture_output=True, text=True, check=False)
+    words = [*command, str(file)]
+    done = kept.run(words, file, lambda: subprocess.run(words, capture_output=True, check=False))
+    said = done.stderr.decode()
     if done.returncode != 0:
-        raise CannotCheckError(f"{' '.join(command)} {file}\n{done.stderr}")
+        raise CannotCheckError(f"{' '.join(words)}\n{said}")
     return [
         Finding(match["file"], int(match["line"]), match["check"], match[0])
-        for match in _NAMES_A_CHECK.finditer(done.stderr)
+        for match in _NAMES_A_CHECK.finditer(said)
     ]
 
 

@@ -15,6 +15,8 @@ from vmtgen.build.compile import build_module
 from vmtgen.build.kpi_code import compare_code
 from vmtgen.targets import load_targets
 
+from tests import kept
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
@@ -73,6 +75,12 @@ small_modcmd(modcmd_t cmd, void *arg)
 	return cmd == MODULE_CMD_INIT || cmd == MODULE_CMD_FINI ? 0 : ENOTTY;
 }
 """
+
+
+@pytest.fixture(autouse=True)
+def _kept(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if "concurrent" not in request.node.name:
+        kept.use(monkeypatch)
 
 
 @pytest.fixture
