@@ -117,9 +117,8 @@ class Backup:
         self.completed = 0
         self.failed = 0
         self.last_code: int | None = None
-        self._message = b""
         self._begun = False  # the guest has read the message that starts it
-        self._another = False  # and another such message, which this object did not send
+        self._another = False  # and another such message
         self._timer: Timer | None = None
         self._watch: Timer | None = None
 
@@ -147,7 +146,6 @@ class Backup:
         else:
             # The 16 bytes of public logs if there are no volumes to name (E8).
             message = f"vmbackup.start {manifest} {volumes}".rstrip().encode()
-        self._message = message.rstrip(b"\0 ")
         self.tclo.send(message, self._answered)
         return True
 
@@ -156,14 +154,15 @@ class Backup:
 
         A raw message counts like one of this object: the guest's reports after it break no rule.
         After a second vmbackup.start, a guest that had lost its channel starts over; any other one
-        refuses.
+        refuses.  The second may be this object's own message: the first was then that of an
+        operation that the host abandoned before the guest read it.
         """
         text = message.rstrip(b"\0 ")
         start = text.startswith(b"vmbackup.start")
         if not self._begun:
             self._begun = start and self.state != "idle"
         elif start:
-            self._another = text != self._message
+            self._another = True
         elif text == b"vmbackup.abort" and self.state in {
             "started", "accepted", "frozen", "thawing"
         }:  # fmt: skip

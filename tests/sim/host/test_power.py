@@ -378,6 +378,24 @@ def test_guest_that_obeys_raw_message_breaks_no_rule(
     assert guest.broken_rules() == []
 
 
+def test_guest_starts_again_with_message_of_abandoned_operation() -> None:
+    """A campaign's seed 771: the first start was still in the queue when the second was sent."""
+    guest, channel = started()
+    assert guest.host.backup.start(snapshot=100)
+    guest.host.backup.abort()
+    guest.wait(6)
+    assert guest.host.backup.state == "idle"
+    assert guest.host.backup.start(snapshot=100)
+    assert guest.turn(channel) == b"vmbackup.start 1"
+    assert events(guest, b"reset 0 ") == [b"1 "]
+    assert guest.turn(channel, b"OK ") == b"vmbackup.abort"
+    assert events(guest, b"req.aborted 4 ") == [b"1 "]
+    assert guest.turn(channel, b"OK ") == b"vmbackup.start 1"
+    assert events(guest, b"reset 0 ") == [b"1 "]
+    guest.turn(channel, b"OK ")
+    assert guest.broken_rules() == []
+
+
 def test_raw_abort_before_start_changes_nothing() -> None:
     guest, channel = started()
     guest.host.send(b"vmbackup.abort")
