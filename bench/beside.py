@@ -59,9 +59,10 @@ def unpack(commit: str, place: Path) -> Path:
         check=False,
     )
     if archive.returncode:
-        said = archive.stderr.decode(errors="replace").strip()
+        printed = archive.stderr.decode(errors="replace").strip()
         raise BaseError(
-            f"BASE={commit}: {said}", hint="a clone without history lacks it: git fetch --unshallow"
+            f"BASE={commit}: {printed}",
+            hint="a clone without history lacks it: git fetch --unshallow",
         )
     target = place / f"base-{commit}"
     shutil.rmtree(target, ignore_errors=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.figures import Figure, Found
-from bench.timing import least_cpu, python, spend
+from bench.timing import least_cpu, python, run_measured
 
 if TYPE_CHECKING:
     from bench.figures import Plan
@@ -43,7 +43,7 @@ def build_all(plan: Plan) -> None:
     """Build the driver for each machine into the plan's place."""
     for machine in MACHINES:
         words = ("-m", "vmtgen", "build", "--machine", machine, "--out", str(plan.place))
-        spend(python(*words), cwd=ROOT)
+        run_measured(python(*words), cwd=ROOT)
 
 
 def from_nothing() -> Figure:
@@ -54,8 +54,8 @@ def from_nothing() -> Figure:
             place = Path(name)
             words = ("-m", "bench.cold", "kmod/vmt", str(place / "out"))
             record = place / "calls.json"
-            spend(python(*words, str(place / "recorded"), str(record)), cwd=ROOT)
-            ours = min(ours, spend(python(*words, str(place / "cache")), cwd=ROOT).cpu)
+            run_measured(python(*words, str(place / "recorded"), str(record)), cwd=ROOT)
+            ours = min(ours, run_measured(python(*words, str(place / "cache")), cwd=ROOT).cpu)
             calls = json.loads(record.read_text(encoding="utf-8"))
             total = 0.0
             for call in calls:
@@ -64,7 +64,7 @@ def from_nothing() -> Figure:
                     "LC_ALL": "C",
                     "HOME": call["home"],
                 }
-                total += spend(call["command"], cwd=call["cwd"], environment=environment).cpu
+                total += run_measured(call["command"], cwd=call["cwd"], environment=environment).cpu
             alone = min(alone, total)
     return Figure(GROUP, "build from nothing", ours, "CPU s", "clang alone", alone)
 

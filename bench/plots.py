@@ -58,7 +58,7 @@ def _limits(series: list[Series]) -> tuple[float, float]:
     return min(known), max(known)
 
 
-def _upright(axes: Axes, series: list[Series]) -> None:
+def _set_value_axis(axes: Axes, series: list[Series]) -> None:
     """Choose the axis of values: logarithmic where they span more than a factor of four."""
     low, high = _limits(series)
     if low > 0 and high / low > 4:
@@ -106,7 +106,7 @@ def _panel(axes: Axes, growth: Growth, unit: str, colours: dict[str, str]) -> No
             label=one.name,
         )
     _along(axes, sorted(measured))
-    _upright(axes, series)
+    _set_value_axis(axes, series)
     axes.set_xlabel(growth.of, color=colours["ink"])
     axes.set_ylabel(unit, color=colours["ink"])
     axes.set_facecolor(colours["paper"])

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.figures import Found, Growth, Series
-from bench.timing import Spent, python, spend
+from bench.timing import Usage, python, run_measured
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,11 +18,11 @@ ROOT = Path(__file__).resolve().parents[1]
 COUNTS = (1, 3, 10, 30, 100, 300, 1000, 3000, 10000)
 
 
-def campaign(module: Path, seeds: int) -> Spent:
+def campaign(module: Path, seeds: int) -> Usage:
     """Play this number of seeds on all processors, each once."""
     words = ["campaign", str(module), "--seeds", f"1:{seeds}", "--quiet"]
     words += ["--check-determinism", "0"]
-    return spend(python("-m", "vmtsim", *words), cwd=ROOT)
+    return run_measured(python("-m", "vmtsim", *words), cwd=ROOT)
 
 
 def measure(plan: Plan) -> Found:
@@ -33,7 +33,7 @@ def measure(plan: Plan) -> Found:
     spent = [campaign(module, count) if count <= largest else None for count in counts]
     cores = os.cpu_count() or 1
 
-    def line(name: str, unit: str, value: Callable[[int, Spent], float]) -> Series:
+    def line(name: str, unit: str, value: Callable[[int, Usage], float]) -> Series:
         pairs = zip(counts, spent, strict=True)
         return Series(
             name, unit, tuple(None if one is None else value(count, one) for count, one in pairs)

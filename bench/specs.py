@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.figures import Found, Growth, Series
-from bench.timing import python, spend
+from bench.timing import python, run_measured
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -128,7 +128,7 @@ def measure(plan: Plan) -> Found:
             for run in range(1 if plan.quick else 2):
                 shutil.rmtree(top / "out", ignore_errors=True)
                 for step, command in _steps(top, top / f"cache{run}").items():
-                    least[step] = min(least[step], spend(command, cwd=ROOT).cpu)
+                    least[step] = min(least[step], run_measured(command, cwd=ROOT).cpu)
             for step, value in least.items():
                 cpu[step].append(value)
             weights = _sizes(top / "module" / "vmt.kmod")

@@ -80,12 +80,12 @@ def growth_table(growth: Growth) -> str:
     spans = [span(growth.sizes, series.values) for series in growth.series]
     longest = max((sizes for sizes, _ in spans), default=0)
     if longest > 1:
-        said = [
+        lines = [
             "" if values is None
             else f"{number(values)}x" + ("" if sizes == longest else f" over {number(sizes)}x")
             for sizes, values in spans
         ]  # fmt: skip
-        rows.append((f"growth over {number(longest)}x", *said))
+        rows.append((f"growth over {number(longest)}x", *lines))
     return markdown(head, rows, frozenset(head))
 
 
@@ -108,15 +108,15 @@ def where(result: Result) -> str:
     """Return the kind of machine and the duration of the run."""
     machine = result.machine
     kind = f"{machine['cores']} cores of {machine['cpu']}, Python {machine['python']}"
-    said = [f"Measured on {kind}, in {result.seconds:.0f} s."]
-    said += [f"{part} was not measured: {why}" for part, why in result.failed.items()]
-    return "\n\n".join(said)
+    lines = [f"Measured on {kind}, in {result.seconds:.0f} s."]
+    lines += [f"{part} was not measured: {why}" for part, why in result.failed.items()]
+    return "\n\n".join(lines)
 
 
 def sources(figures: Iterable[Figure]) -> str:
     """Return the footnote about figures that were not measured in this run."""
-    said = dict.fromkeys(figure.source for figure in figures if figure.source)
-    return f"[^stock]: {' '.join(said)}\n" if said else ""
+    lines = dict.fromkeys(figure.source for figure in figures if figure.source)
+    return f"[^stock]: {' '.join(lines)}\n" if lines else ""
 
 
 def whole(result: Result) -> str:

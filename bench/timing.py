@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Spent:
+class Usage:
     """``cpu`` and ``wall`` in seconds, children included; ``peak`` bytes of the largest process.
 
     The peak is at least that of the calling process: Linux also counts the memory before exec.
@@ -32,24 +32,24 @@ def python(*words: str) -> tuple[str, ...]:
     return (sys.executable, *words)
 
 
-def spend(
+def run_measured(
     command: Sequence[str], *, cwd: Path, environment: Mapping[str, str] | None = None
-) -> Spent:
+) -> Usage:
     """Run ``command`` to its end; RuntimeError with its last output where it fails."""
-    with tempfile.TemporaryFile() as said:
+    with tempfile.TemporaryFile() as printed:
         start = time.perf_counter()
         process = subprocess.Popen(
-            command, cwd=cwd, env=environment, stdout=subprocess.DEVNULL, stderr=said
+            command, cwd=cwd, env=environment, stdout=subprocess.DEVNULL, stderr=printed
         )
         _, status, used = os.wait4(process.pid, 0)
         wall = time.perf_counter() - start
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode:
-            said.seek(0)
-            words = said.read().decode("utf-8", "replace").strip()[-2000:]
+            printed.seek(0)
+            words = printed.read().decode("utf-8", "replace").strip()[-2000:]
             raise RuntimeError(f"{' '.join(command)}: status {process.returncode}: {words}")
     unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, in bytes: getrusage(2)
-    return Spent(used.ru_utime + used.ru_stime, wall, used.ru_maxrss * unit)
+    return Usage(used.ru_utime + used.ru_stime, wall, used.ru_maxrss * unit)
 
 
 def least_cpu(
@@ -65,10 +65,10 @@ def least_cpu(
     warms the caches.
     """
     for command in commands.values() if runs > 1 else ():
-        spend(command, cwd=cwd, environment=environment)
+        run_measured(command, cwd=cwd, environment=environment)
     found = dict.fromkeys(commands, float("inf"))
     for _ in range(runs):
         for name, command in commands.items():
-            spent = spend(command, cwd=cwd, environment=environment)
+            spent = run_measured(command, cwd=cwd, environment=environment)
             found[name] = min(found[name], spent.cpu)
     return found

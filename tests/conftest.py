@@ -83,8 +83,8 @@ def debian_packages() -> dict[str, str]:
     """Return the Debian package of each tool that tools.debian names."""
     packages: dict[str, str] = {}
     for line in (ROOT / "tools.debian").read_text(encoding="utf-8").splitlines():
-        package, _, said = line.partition("#")
-        commands, _, _ = said.partition(":")
+        package, _, message = line.partition("#")
+        commands, _, _ = message.partition(":")
         if package.strip():
             packages.update(dict.fromkeys(re.split(r"[,\s]+", commands.strip()), package.strip()))
     return packages
@@ -138,19 +138,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print what was skipped, why, and how to enable it; and how to repeat the order."""
-    say = terminalreporter.write_line
+    write = terminalreporter.write_line
     reasons: Counter[str] = Counter()
     for report in terminalreporter.stats.get("skipped", []):
         reasons[report.longrepr[2].removeprefix("Skipped: ")] += 1
     if reasons:
-        say("skipped:")
+        write("skipped:")
     for reason, count in reasons.most_common():
-        say(f"{count:5}  {reason}")
+        write(f"{count:5}  {reason}")
     packages = {found[1] for reason in reasons if (found := re.search(_INSTALL, reason))}
     if len(packages) > 1:
-        say(f"all of them: apt-get install {' '.join(sorted(packages))}")
+        write(f"all of them: apt-get install {' '.join(sorted(packages))}")
     if terminalreporter.stats.get("failed") or terminalreporter.stats.get("error"):
-        say(f"the same order again: TEST_ORDER={os.environ['TEST_ORDER']}")
+        write(f"the same order again: TEST_ORDER={os.environ['TEST_ORDER']}")
 
 
 @pytest.fixture(scope="session")

@@ -162,7 +162,7 @@ def main() -> int:
     print(HEADER, flush=True)
     for kind in args.kind or KINDS:
         if kind == "user" and (why := why_not_as_user(args.python)):
-            print(f"{kind:<10}    left out: {why}")
+            print(f"{kind:<10}    skipped: {why}")
             continue
         for number in range(1, KINDS[kind] + 1):
             rows.append(run(kind, number, args.arguments, args.python))

@@ -15,7 +15,7 @@ BASES = {"ReportedError", "Failure"}
 INTERNAL = {
     "GrammarError": "the reader of ioconf files makes a located problem of it",
     "RelocationRefusedError": "the loader makes a refusal of it, with its section",
-    "_SpentError": "leaves the recursion of a reduction",
+    "_BudgetError": "leaves the recursion of a reduction",
     "GuestFault": "the host reads memory that the guest does not have: the guest's fault",
     "CpuFault": "a fault of the guest's code; cpu/ may not import host/, which has the other",
     "CpuStuck": "a state of the guest's code",

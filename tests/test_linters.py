@@ -23,9 +23,9 @@ def quiet(command: list[str], root: Path) -> None:
         cwd=root,
         env={**os.environ, "NO_COLOR": "1"},
     )
-    said = (done.stdout + done.stderr).strip()
+    printed = (done.stdout + done.stderr).strip()
     if done.returncode != 0:
-        pytest.fail(f"{' '.join(command[:6])}\n{said}", pytrace=False)
+        pytest.fail(f"{' '.join(command[:6])}\n{printed}", pytrace=False)
 
 
 def test_ruff_passes(root: Path, require_tool: Callable[[str], str]) -> None:

@@ -68,12 +68,12 @@ echo "Setting up $venv (once; needs the network for about a minute) ..."
 [ -x "$venv/bin/python" ] || make_venv || fail "cannot make $venv; see above"
 # There is no uv for some machines, and a network may allow only pip.
 install_with_uv >"$log" 2>&1 || install_with_pip >>"$log" 2>&1 ||
-    fail "pip could not install the packages of pyproject.toml; is there a network? What it said is in $log"
+    fail "pip could not install the packages of pyproject.toml; is there a network? Its output is in $log"
 # Compiling all that is unpacked takes long, and most of it is never imported.  Python compiles a
 # file at its first import; where the environment forbids it to keep the result, as in many
 # containers, each command would do so again.
 (unset PYTHONDONTWRITEBYTECODE; exec "$venv/bin/python" -c '
 import capstone, elftools.dwarf.dwarfinfo, elftools.elf.elffile, jinja2, rich.console
 import rich.progress, ruamel.yaml, unicorn, distributed, hypothesis, pytest, xdist.plugin') \
-    2>>"$log" || fail "the packages of pyproject.toml cannot be imported; what Python said is in $log"
+    2>>"$log" || fail "the packages of pyproject.toml cannot be imported; its output is in $log"
 touch "$venv/.complete"

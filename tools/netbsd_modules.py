@@ -143,8 +143,8 @@ def module_directory(name: str, sys_tree: Path) -> Path | None:
 def _reason(text: str) -> str:
     """Return the first line of an error that names the problem."""
     lines = text.splitlines()
-    said = next((line for line in lines if "error:" in line), lines[0])
-    short = said.rpartition("error: ")[2].rpartition("/modules/")[2]
+    message = next((line for line in lines if "error:" in line), lines[0])
+    short = message.rpartition("error: ")[2].rpartition("/modules/")[2]
     return short if len(short) < 90 else short[:87] + "..."
 
 
@@ -152,8 +152,8 @@ def _lint(built: Built) -> str:
     findings = lint_file(built.path, targets=load_targets(), release=built.release)
     # The names of required modules are in no kernel's list.
     counts = Counter(each.severity for each in findings if each.rule != "import-missing")
-    said = [_counted(counts[kind], kind) for kind in ("error", "warning") if counts[kind]]
-    return ", ".join(said) or "clean"
+    lines = [_counted(counts[kind], kind) for kind in ("error", "warning") if counts[kind]]
+    return ", ".join(lines) or "clean"
 
 
 def _counted(count: int, noun: str) -> str:
@@ -172,9 +172,9 @@ def run_all(sys_tree: Path, machine: str, out: Path) -> tuple[list[str], int]:
     lines = [
         "## In a scenario",
         "",
-        "Each runs unmodified, and fails when the fragment in this function is replaced.",
+        "Each module runs unmodified. With the fragment in this function replaced, the run fails.",
         "",
-        "| module | what happens | function | replaced | by | fails with |",
+        "| module | scenario | function | fragment | replacement | fails with |",
         "|---|---|---|---|---|---|",
     ]
     failed = 0
@@ -189,7 +189,7 @@ def run_all(sys_tree: Path, machine: str, out: Path) -> tuple[list[str], int]:
         )
     lines += ["", f"{len(netbsd_runs.RUNS) - failed} of {len(netbsd_runs.RUNS)} run.", ""]
     lines += ["## Defects that vmtsim finds in the unmodified modules", ""]
-    lines += ["| module | scenario | rules | in the source |", "|---|---|---|---|"]
+    lines += ["| module | scenario | rules | defect in the source |", "|---|---|---|---|"]
     for defect in netbsd_runs.DEFECTS:
         wrong = netbsd_runs.shown(defect, sys_tree, machine, out)
         failed += bool(wrong)

@@ -71,9 +71,9 @@ RUNS = (
     _example("hello", "loads, unloads", "hello_modcmd", "module loaded", "module gone"),
     _example("panic_string", "a process writes blanks, which do not cause a panic",
              "panic_string_write", "kmem_free(buffer, len)", "(void)buffer"),
-    _example("ping", "a process asks for a pong, and is refused while another has it open",
+    _example("ping", "a process reads a pong; a second open fails while the device is open",
              "ping_modcmd", "devsw_detach(NULL, &ping_cdevsw)", "(void)0"),
-    _example("pollpal", "a process polls until there is a text; each open is a file of its own",
+    _example("pollpal", "a process polls until a text arrives; each open creates a file of its own",
              "pollpal_close", "seldestroy(&pl->psel)", "(void)pl"),
     _example("properties", "loads with a property, prints it",
              "handle_props", "!= PROP_TYPE_STRING", "== PROP_TYPE_STRING"),
@@ -83,14 +83,14 @@ RUNS = (
              "happy_close", "mutex_exit(&sc.lock)", "(void)0"),
     _example("sysctl", "a process sets its node", "sysctl_modcmd",
              "sysctl_teardown(&example_sysctl_log)", "(void)0"),
-    Run("coretemp", "envstat prints the temperature that the processor has",
+    Run("coretemp", "envstat prints the temperature of the processor",
         Break("arch/x86/x86/coretemp.c", "coretemp_refresh_xcall",
               "value_cur -= ", "value_cur += ")),
     Run("finsio", "a chip behind ports of an isa bus is found; envstat prints what it measures",
         Break("dev/isa/finsio_isa.c", "finsio_isa_detach",
               "bus_space_unmap(sc->sc_iot, sc->sc_ioh, FINSIO_DECODE_SIZE)", "(void)0"),
         frozenset({"bus-space-outside"})),
-    Run("itesio", "the same with another chip, which has a watchdog, too",
+    Run("itesio", "the same with another chip, which also has a watchdog",
         Break("dev/isa/itesio_isa.c", "itesio_isa_detach",
               "bus_space_unmap(sc->sc_iot, sc->sc_ec_ioh, 8)", "(void)0"),
         frozenset({"pmf-hook-left"})),
@@ -118,7 +118,7 @@ RUNS = (
     Run("viac7temp", "envstat prints the temperature of a C7 processor",
         Break("arch/x86/x86/viac7temp.c", "viac7temp_detach",
               "sysmon_envsys_unregister(sc->sc_sme)", "(void)0")),
-    Run("vmt", "a host presses the power button: NetBSD's own driver, as it is",
+    Run("vmt", "NetBSD's own driver: the host presses the power button",
         Break("dev/vmt/vmt_subr.c", "vmt_tclo_state_change_success", "statechange", "changestate"),
         frozenset({"pmf-hook-left"})),
 )  # fmt: skip
@@ -142,10 +142,11 @@ class Defect:
 
 DEFECTS = (
     Defect("examples/executor", "executor", ("mutex-in-softint",),
-           "callout_example calls RUN_ONCE, whose mutex is one for IPL_NONE, in a callout"),
+           "callout_example calls RUN_ONCE, whose mutex is initialised for IPL_NONE, in a "
+           "callout"),
     Defect("examples/pollpal", "pollpal-text", ("out-of-bounds",),
-           "pollpal_read prints with %s what pollpal_write took from the process, which ends it "
-           "with no byte 0"),
+           "pollpal_read prints with %s the bytes that pollpal_write copied from the process, "
+           "without a terminating NUL"),
     Defect("swsensor", "swsensor-option", ("envsys-left", "leak"),
            "swsensor_init returns EINVAL for an option that it does not know, and releases "
            "neither its sysmon_envsys nor the iterator over the options"),
@@ -153,13 +154,15 @@ DEFECTS = (
            "swwdogattach and swwdog_fini change autoconf's lists from modcmd, which has no kernel "
            "lock; the comment at config_attach_pseudo requires it"),
     Defect("finsio", "finsio", ("bus-space-outside",),
-           "finsio_isa_match and finsio_isa_attach map 2 ports for the configuration, and use "
-           "those at offsets 5 and 6, FINSIO_ADDR and FINSIO_DATA: another device's"),
+           "finsio_isa_match and finsio_isa_attach map 2 ports for the configuration, but access "
+           "those at offsets 5 and 6 (FINSIO_ADDR and FINSIO_DATA), which belong to another "
+           "device"),
     Defect("itesio", "itesio", ("pmf-hook-left",),
            "itesio_isa_detach does not call pmf_device_deregister"),
     Defect("nsclpcsio", "nsclpcsio", ("bus-space-outside",),
            "nsclpcsio_tms_init and nsclpcsio_vlm_init write to devices that nsclpcsio_isa_attach "
-           "did not map because they are not active: by the handle 0, to the DMA controller"),
+           "did not map because they are not active: with the handle 0 they write to the DMA "
+           "controller"),
     Defect("gpiosim", "gpiosim", ("free-with-mutex",),
            "gpiosim_detach does not destroy sc_intr_mutex, which gpiosim_attach initialised",
            ("gpio",)),
@@ -170,30 +173,33 @@ DEFECTS = (
            "gpio_detach of the module gpio does not call pmf_device_deregister", ("gpio",)),
     Defect("secmodel_overlay", "secmodel_overlay", ("kauth-left",),
            "secmodel_overlay_init registers 7 scopes and 11 listeners, and secmodel_overlay_modcmd "
-           "removes none of them; nor does it start suser again, which it stopped: from then on "
+           "removes none of them. It also does not restart suser, which it stopped: after that "
            "root has no rights"),
     Defect("vmt", "vmt", ("pmf-hook-left",),
            "vmt_common_detach does not call pmf_device_deregister"),
     Defect("vmt", "vmt-period", ("callout-ticks",),
            "vmt_sysctl_update_clock_sync_period multiplies the period by 1000 without a limit"),
     Defect("vmt", "vmt-writes", ("callout-without-function",),
-           "N15: vmt_common_attach makes the sysctl node of the period before callout_setfunc: who "
-           "writes it in between schedules a callout that has no function", seeds=20),
+           "N15: vmt_common_attach creates the sysctl node of the period before "
+           "callout_setfunc: a process that writes the node in between schedules a callout "
+           "without a function", seeds=20),
     Defect("vmt", "vmt-writes", ("callout-uninitialised",),
-           "N16: vmt_common_detach destroys the callout before the sysctl node of the period: who "
-           "writes it in between schedules one that is gone", seeds=20),
+           "N16: vmt_common_detach destroys the callout before the sysctl node of the period: "
+           "a process that writes the node in between schedules a destroyed callout", seeds=20),
     Defect("vmt", "table-full", ("double-free",),
            "vmt_common_attach frees sc_rpc_buf where it fails and keeps the pointer; "
            "vmt_common_detach frees it again"),
     Defect("vmt", "clock-steps", ("timespec-range",),
-           "vmt_sync_guest_clock takes any microseconds of the host for tc_setclock"),
+           "vmt_sync_guest_clock passes any number of microseconds from the host to tc_setclock"),
     Defect("vmt", "lost-channel", ("protocol: channel-dead",),
-           "vmt_tclo_tick opens a channel only where its numbers are 0, and goes on with one that "
-           "failed until a reset comes over it"),
+           "vmt_tclo_tick opens a channel only if its numbers are 0, and continues to use one "
+           "that failed until a reset arrives on it"),
     Defect("vmt", "no-high-bandwidth", ("protocol: high-bandwidth-refused",),
-           "vm_rpc_send goes on with vm_outs whatever the host's reply says of high bandwidth"),
+           "vm_rpc_send continues with vm_outs whether or not the host's reply offers high "
+           "bandwidth"),
     Defect("vmt", "long-messages", ("protocol: payload-size",),
-           "vmt_tclo_tick cuts the announced length to its buffer and reads that many bytes"),
+           "vmt_tclo_tick truncates the announced length to the size of its buffer, and reads "
+           "that many bytes"),
 )  # fmt: skip
 
 

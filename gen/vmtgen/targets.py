@@ -323,7 +323,7 @@ class ExportedNames:
                 return entry.reason
         return None
 
-    def vouched(self, name: str, machine: str) -> bool:
+    def is_listed(self, name: str, machine: str) -> bool:
         """Whether a list says that kernels of that machine export the name."""
         for entry in self.exports.known:
             if name in entry.names and (not entry.machines or machine in entry.machines):

@@ -86,12 +86,12 @@ def test_growth_is_shown_for_measured_range() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "said"),
+    ("value", "message"),
     [(0, "0"), (7.0, "7"), (1234567.8, "1,234,568"), (99.96, "100"), (45.678, "45.7"),
      (0.01234, "0.0123"), (0.000012, "0.000012"), (-3.14159, "-3.14")],
 )  # fmt: skip
-def test_numbers_have_three_significant_digits(value: float, said: str) -> None:
-    assert table.number(value) == said
+def test_numbers_have_three_significant_digits(value: float, message: str) -> None:
+    assert table.number(value) == message
 
 
 def test_result_round_trips_through_json() -> None:

@@ -90,12 +90,12 @@ class _Plan:
 class Injection:
     """Lets calls of kernel functions fail.  Make it before the module is loaded.
 
-    ``calls`` counts the calls that could have failed, by function; ``struck`` those that did.
+    ``calls`` counts the calls that could have failed, by function; ``injected`` those that did.
     """
 
     def __init__(self, kernel: Kernel, failures: Mapping[str, Failure] = FAILURES) -> None:
         self.calls: Counter[str] = Counter()
-        self.struck: Counter[str] = Counter()
+        self.injected: Counter[str] = Counter()
         self._kernel = kernel
         self._failures = failures
         self._plans: dict[str, list[_Plan]] = {}
@@ -110,7 +110,7 @@ class Injection:
                 self.calls[name] += 1
                 for plan in self._plans.get(name, ()):
                     if plan.first <= self.calls[name] < plan.first + plan.times:
-                        self.struck[name] += 1
+                        self.injected[name] += 1
                         if failure.signal:
                             return self._interrupted(method, arguments, plan.result)
                         return plan.result

@@ -276,7 +276,7 @@ def _fails(rig: Make, name: str, nth: int) -> bool:
     injection.fail(name, nth)
     error = machine.do("load")
     place = f"{name}, call {nth}"
-    assert injection.struck[name] == 1, place
+    assert injection.injected[name] == 1, place
     if name == "config_init_component":
         assert error == ENOMEM
         assert not machine.loaded
@@ -346,7 +346,7 @@ def test_worker_survives_each_failing_allocation(rig: Make, nth: int) -> None:
     machine.ask(b"Set_Option guestLogLevel " + b"x" * 9000)
     machine.ask("Set_Option broadcastIP 1")
     machine.run(130)
-    assert injection.struck["kmem_alloc"] == 3
+    assert injection.injected["kmem_alloc"] == 3
     assert machine.ask("OS_Halt") == b"OK "
     assert machine.host.guestinfo.decoded[10]["nics"]
     machine.leave()
@@ -360,7 +360,7 @@ def test_file_system_with_failing_statvfs_is_omitted(rig: Make, nth: int) -> Non
     injection.fail("dostatvfs", nth)
     machine.load()
     machine.settle()
-    assert injection.struck["dostatvfs"] == 1
+    assert injection.injected["dostatvfs"] == 1
     machine.run(61)
     assert len(machine.host.guestinfo.disks) == 2
     machine.leave()

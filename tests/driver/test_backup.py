@@ -31,7 +31,7 @@ DONE = [*COMMITTED, "req.done 0"]
 ABORTED = "req.aborted 4 Quiesce canceled."
 
 
-def _said(machine: Rig, since: int = 0, *, alive: bool = False) -> list[str]:
+def _backup_events(machine: Rig, since: int = 0, *, alive: bool = False) -> list[str]:
     """The events that the guest reported; keep-alive events only if ``alive``."""
     events = [
         f"{e['name']} {e['code']} {e['text']}".strip()
@@ -68,7 +68,7 @@ def test_snapshot_contains_flushed_data(rig: Make, how: str) -> None:
     assert machine.mounts.suspended() == (["/"] if how == "options" else [])
     _idle(machine)
     assert machine.host.backup.completed == 1
-    assert _said(machine) == DONE
+    assert _backup_events(machine) == DONE
     assert machine.threads == ["vmt0"]
     machine.leave()
 
@@ -95,7 +95,7 @@ def test_unreachable_server_blocks_neither_snapshot_nor_detach(rig: Make) -> Non
     machine = rig()
     machine.mounts.mount("nfs", "/net", "server:/net", size=1 << 30, free=1 << 29)
     machine.do("write", "/net")
-    machine.mounts.stick("/net")
+    machine.mounts.hang("/net")
     machine.host.backup.start()
     machine.run(1)
     _idle(machine)
@@ -191,8 +191,8 @@ def test_channel_is_served_during_sync(rig: Make) -> None:
     sync.held = True
     machine.host.backup.start()
     machine.run(30)
-    assert _said(machine) == ["reset 0"]
-    assert len(_said(machine, alive=True)) > 8
+    assert _backup_events(machine) == ["reset 0"]
+    assert len(_backup_events(machine, alive=True)) > 8
     assert machine.ask("ping") == b"OK "
     assert machine.ask("vmbackup.start 1") == BUSY
     sync.release()
@@ -209,7 +209,7 @@ def test_aborted_sync_must_finish_before_next_backup(rig: Make) -> None:
     machine.run(5)
     machine.host.backup.abort()
     _idle(machine)
-    assert _said(machine)[-2:] == [ABORTED, "req.done 0"]
+    assert _backup_events(machine)[-2:] == [ABORTED, "req.done 0"]
     assert machine.threads == ["vmt0", "vmt0sync"]
     assert machine.ask("vmbackup.start 1") == BUSY
     sync.release()
@@ -227,10 +227,10 @@ def test_timeout_during_sync_ends_backup(rig: Make) -> None:
     _freeze(machine)
     machine.host.backup.start(parameters=quiesce_parameters(timeout=20))
     machine.run(30)
-    assert _said(machine) == ["reset 0", ABORTED, "req.done 0"]
+    assert _backup_events(machine) == ["reset 0", ABORTED, "req.done 0"]
     sync.release()
     machine.run(5)
-    assert _said(machine) == ["reset 0", ABORTED, "req.done 0"]
+    assert _backup_events(machine) == ["reset 0", ABORTED, "req.done 0"]
     machine.leave()
 
 
@@ -254,12 +254,12 @@ def test_host_may_abort_at_any_time(rig: Make, moment: str) -> None:
         machine.run(5)
         sync.release()
     _idle(machine)
-    said = _said(machine)
-    assert said[-2:] == [ABORTED, "req.done 0"]
-    assert said.count(ABORTED) == 1
+    message = _backup_events(machine)
+    assert message[-2:] == [ABORTED, "req.done 0"]
+    assert message.count(ABORTED) == 1
     assert machine.replies("vmbackup.abort") == [b"OK "]
     machine.run(20)
-    assert _said(machine) == said
+    assert _backup_events(machine) == message
     machine.host.backup.start()
     machine.run(10)
     assert machine.host.backup.completed == 1
@@ -274,7 +274,7 @@ def test_missing_snapshot_done_times_out_after_host_limit(rig: Make) -> None:
     machine.run(100)
     (ended,) = [e.at for e in machine.events("backup.event") if e["name"] == "req.aborted"]
     assert 29 * SECOND <= ended - since <= 33 * SECOND
-    assert _said(machine) == [*COMMITTED, ABORTED, "req.done 0"]
+    assert _backup_events(machine) == [*COMMITTED, ABORTED, "req.done 0"]
     machine.leave()
 
 
@@ -304,7 +304,7 @@ def test_refused_event_ends_backup(rig: Make, fault: str, event: str) -> None:
     _idle(machine)
     machine.host.backup.start()
     machine.run(10)
-    assert _said(machine)[-3:] == DONE
+    assert _backup_events(machine)[-3:] == DONE
     machine.leave()
 
 
@@ -368,7 +368,7 @@ def test_reset_does_not_abort_backup(rig: Make, state: str) -> None:
     assert machine.until(lambda: machine.host.tclo.resets > resets)
     _idle(machine)
     assert machine.host.backup.completed == 1
-    assert _said(machine) == DONE
+    assert _backup_events(machine) == DONE
     machine.leave()
 
 
@@ -383,7 +383,7 @@ def test_backup_forgotten_by_host_is_replaced_by_next(rig: Make) -> None:
     machine.host.backup.start()
     _idle(machine)
     assert machine.host.backup.completed == 1
-    assert _said(machine)[-3:] == DONE
+    assert _backup_events(machine)[-3:] == DONE
     machine.leave()
 
 
@@ -464,7 +464,7 @@ def test_detach_waits_for_running_sync(rig: Make) -> None:
     machine.run(20)
     assert process.state != "gone"
     # The driver reported it to the host at once.
-    assert _said(machine)[-2:] == [ABORTED, "req.done 0"]
+    assert _backup_events(machine)[-2:] == [ABORTED, "req.done 0"]
     sync.release()
     assert machine.until(lambda: process.state == "gone")
     assert process.result == 0
@@ -479,10 +479,10 @@ def test_thread_creation_failure_refuses_snapshot(rig: Make) -> None:
     machine.host.backup.start()
     machine.run(10)
     error = "req.error 3 Error when enabling the sync provider."
-    assert _said(machine) == ["reset 0", error, "req.done 0"]
+    assert _backup_events(machine) == ["reset 0", error, "req.done 0"]
     machine.host.backup.start()
     machine.run(10)
-    assert _said(machine)[-3:] == DONE
+    assert _backup_events(machine)[-3:] == DONE
     machine.leave()
 
 

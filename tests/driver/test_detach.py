@@ -41,11 +41,11 @@ def test_detach_during_conversation_leaks_nothing(module: Path, points: int, sli
 def test_conversation_exercises_every_operation(module: Path) -> None:
     """Otherwise the points would be those of an idle driver."""
     machine, _count = play(module, None)
-    said = b"\n".join(machine.requests())
+    requests = b"\n".join(machine.requests())
     for text in (b"info-set guestinfo.ip", b"statechange.status 1 5", b"statechange.status 1 4",
                  b"statechange.status 1 2", b"vmbackup.eventSet req.done", b"info-get guestinfo.a",
                  b"SetGuestInfo  1 other.example"):  # fmt: skip
-        assert text in said, text
+        assert text in requests, text
     assert machine.powerd == [("sleep_button", "released"), ("reset_button", "pressed")]
     assert machine.time.steps
     assert machine.host.faults.injected == {"checkpoint": 1}

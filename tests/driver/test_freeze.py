@@ -49,7 +49,7 @@ def freezing(rig: Make) -> Make:
     return make
 
 
-def _said(machine: Rig) -> list[str]:
+def _backup_events(machine: Rig) -> list[str]:
     return [
         f"{e['name']} {e['code']} {e['text']}".strip()
         for e in machine.events("backup.event")
@@ -110,7 +110,7 @@ def test_root_is_suspended_during_snapshot(freezing: Make, how: str) -> None:
     assert machine.until(lambda: writer.state == "gone", 20)
     assert machine.until(lambda: machine.host.backup.state == "idle")
     machine.run(1)
-    assert _said(machine) == DONE
+    assert _backup_events(machine) == DONE
     assert machine.threads == ["vmt0"]
     (line,) = machine.requests("log toolbox: quiesced snapshot")
     assert line.endswith(b"a file system will be frozen")
@@ -134,7 +134,7 @@ def test_unsupported_suspension_reports_code_3(freezing: Make, where: str) -> No
     machine.mounts.mount("unionfs", "/union", "/some/where")
     machine.host.backup.start()
     machine.run(10)
-    assert _said(machine) == ["reset 0", NOT_FROZEN, "req.done 0"]
+    assert _backup_events(machine) == ["reset 0", NOT_FROZEN, "req.done 0"]
     error = 45 if where == "/union" else 2  # EOPNOTSUPP, ENOENT
     assert machine.log[-1] == f"quiesced snapshot: cannot freeze {where} ({error})"
     _over(machine)
@@ -145,7 +145,7 @@ def test_unwritable_disk_reports_code_3(freezing: Make) -> None:
     machine.mounts.fail("/", 5)
     machine.host.backup.start()
     machine.run(10)
-    assert _said(machine) == ["reset 0", NOT_FROZEN, "req.done 0"]
+    assert _backup_events(machine) == ["reset 0", NOT_FROZEN, "req.done 0"]
     machine.mounts.fail("/", 0)
     _over(machine)
 
@@ -167,9 +167,9 @@ def test_required_quiescing_freezes_or_fails(
     machine = freezing({"freeze": freeze})
     machine.host.backup.start(parameters=quiesce_parameters(**parameters))
     machine.run(10)
-    said = [e["reply"] for e in machine.events("tclo.reply") if b"startWithOpts" in e["message"]]
-    assert said == [reply]
-    assert _said(machine) == (DONE if reply == b"OK " else [])
+    replies = [e["reply"] for e in machine.events("tclo.reply") if b"startWithOpts" in e["message"]]
+    assert replies == [reply]
+    assert _backup_events(machine) == (DONE if reply == b"OK " else [])
     machine.leave()
 
 
@@ -211,7 +211,7 @@ def test_freeze_limit_expires_without_snapshot_done(freezing: Make) -> None:
     assert machine.until(lambda: not _held(machine), LIMIT + 1)
     assert machine.now - since >= (LIMIT - 2) * SECOND
     machine.run(2)
-    assert _said(machine)[-2:] == [ABORTED, "req.done 0"]
+    assert _backup_events(machine)[-2:] == [ABORTED, "req.done 0"]
     assert machine.log[-1] == "quiesced snapshot: given up, because the host took too long"
     _over(machine)
 
@@ -222,7 +222,7 @@ def test_timeout_requested_by_host_limits_freeze(freezing: Make) -> None:
     _frozen(machine)
     assert machine.until(lambda: not _held(machine), 7)
     machine.run(2)
-    assert _said(machine)[-2:] == [ABORTED, "req.done 0"]
+    assert _backup_events(machine)[-2:] == [ABORTED, "req.done 0"]
     _over(machine)
 
 
@@ -237,7 +237,7 @@ def test_snapshot_finished_after_resume_is_reported_as_error(
     assert machine.until(lambda: machine.host.backup.state == "idle", 60)
     resumed = machine.events("vfs.resume")[-1].at
     done = [e.at for e in machine.events("backup") if e["state"] == "thawing"]
-    good = ABORTED not in _said(machine)
+    good = ABORTED not in _backup_events(machine)
     assert not good or done[0] <= resumed
     assert good or snapshot > LIMIT - 2
     _over(machine)
@@ -250,7 +250,7 @@ def test_detach_resumes_and_reattach_works(freezing: Make) -> None:
     process = machine.start("detach", "vmt0")
     assert machine.until(lambda: process.state == "gone", 5)
     assert not _held(machine)
-    assert _said(machine)[-2:] == [ABORTED, "req.done 0"]
+    assert _backup_events(machine)[-2:] == [ABORTED, "req.done 0"]
     assert machine.threads == []
     # While vmtoolsd(8) uses the channel there is no driver to freeze.
     machine.host.backup.forget()
@@ -269,7 +269,7 @@ def test_without_thread_nothing_is_suspended(freezing: Make) -> None:
     injections[0].fail("kthread_create")
     machine.host.backup.start()
     machine.run(5)
-    assert _said(machine) == ["reset 0", NOT_FROZEN, "req.done 0"]
+    assert _backup_events(machine) == ["reset 0", NOT_FROZEN, "req.done 0"]
     _over(machine)
 
 
@@ -377,7 +377,7 @@ def test_nothing_is_suspended_before_freeze_scripts_ran(freezing: Make) -> None:
     machine.host.backup.start(snapshot=2)
     assert machine.until(lambda: _scripts(machine) == ["freeze"])
     machine.run(20)
-    assert _said(machine) == ["reset 0"]
+    assert _backup_events(machine) == ["reset 0"]
     assert machine.threads == ["vmt0"]
     assert machine.read(f"{BACKUP}.event").endswith(" freeze")
     assert _answer(machine) == 0
@@ -386,10 +386,10 @@ def test_nothing_is_suspended_before_freeze_scripts_ran(freezing: Make) -> None:
     assert machine.until(lambda: not _held(machine), 5)
     assert machine.until(lambda: _scripts(machine) == ["freeze", "thaw"], 5)
     # "done" is the last event, as from open-vm-tools.
-    assert _said(machine) == DONE[:2]
+    assert _backup_events(machine) == DONE[:2]
     assert _answer(machine) == 0
     machine.run(2)
-    assert _said(machine) == DONE
+    assert _backup_events(machine) == DONE
     assert machine.host.backup.completed == 1
     _over(machine)
 
@@ -403,7 +403,7 @@ def test_scripts_run_without_freeze_too(freezing: Make, file_systems: bool) -> N
         assert machine.until(lambda event=event: _scripts(machine)[-1:] == [event], 10)
         assert _answer(machine) == 0
     machine.run(2)
-    assert _said(machine) == DONE
+    assert _backup_events(machine) == DONE
     assert machine.events("vfs.suspend") == []
     _over(machine)
 
@@ -429,14 +429,14 @@ def test_failing_scripts_are_handled_as_configured(
         assert _answer(machine, good=False) == 0
     else:
         machine.run(15)
-        assert _said(machine) == ["reset 0"]
+        assert _backup_events(machine) == ["reset 0"]
         assert machine.events("vfs.suspend") == []
-    assert machine.until(lambda: len(_said(machine)) > 1, 10)
+    assert machine.until(lambda: len(_backup_events(machine)) > 1, 10)
     machine.run(40)
     (line,) = [e for e in machine.requests("log toolbox: quiesced") if b"powerd" in e]
     assert line.endswith(b"the scripts of powerd(8) failed, or did not end in time")
     expected = ["reset 0", SCRIPT_FAILED, "req.done 0"] if required else DONE
-    assert _said(machine) == expected
+    assert _backup_events(machine) == expected
     assert bool(machine.events("vfs.suspend")) != required
     if how != "no powerd":
         assert _scripts(machine)[:2] == ["freeze", "thaw"]
@@ -454,7 +454,7 @@ def test_powerd_hook_reports_and_snapshot_continues(freezing: Make, seconds: flo
     assert machine.events("vfs.suspend")[-1].at - since >= seconds * SECOND
     assert machine.until(lambda: machine.host.backup.state == "idle")
     assert [e["event"] for e in machine.events("scripts")] == ["freeze", "thaw"]
-    assert _said(machine) == DONE
+    assert _backup_events(machine) == DONE
     _over(machine)
 
 
@@ -475,7 +475,7 @@ def test_failing_or_slow_scripts_are_followed_by_thaw(
     machine.do("scripts", given)
     machine.host.backup.start(snapshot=12)
     machine.run(60)
-    assert _said(machine) == ["reset 0", code, "req.done 0"]
+    assert _backup_events(machine) == ["reset 0", code, "req.done 0"]
     assert [e["event"] for e in machine.events("scripts")] == ["freeze", "thaw"]
     _over(machine)
 
@@ -560,7 +560,7 @@ def test_thaw_event_lost_by_powerd_is_raised_again(freezing: Make) -> None:
     assert _answer(machine) == 0
     machine.run(12)
     assert _scripts(machine) == ["freeze", "thaw"]
-    assert _said(machine) == DONE
+    assert _backup_events(machine) == DONE
     _over(machine)
 
 
@@ -573,7 +573,7 @@ def test_unacknowledged_thaw_is_logged(freezing: Make) -> None:
     assert _scripts(machine) == ["freeze", "thaw", "thaw", "thaw"]
     assert machine.log[-1].endswith("powerd(8) does not report that its scripts ran for thaw")
     assert machine.read(f"{BACKUP}.event").endswith(" thaw")
-    assert _said(machine) == DONE
+    assert _backup_events(machine) == DONE
     _over(machine)
 
 

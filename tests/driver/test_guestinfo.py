@@ -58,10 +58,10 @@ def test_old_host_gets_os_names(rig: Make) -> None:
 
 
 def test_lost_details_are_retried_before_os_names(rig: Make) -> None:
-    def spoil(machine: Rig) -> None:
+    def arm_faults(machine: Rig) -> None:
         machine.host.faults.arm("no-reply", command="SetGuestInfo", skip=1, times=2)
 
-    machine = rig(before=spoil)
+    machine = rig(before=arm_faults)
     machine.run(120)
     assert machine.host.guestinfo.decoded[DETAILED]["short"] == "other-64"
     assert machine.info(FULL) == machine.info(SHORT) == []
@@ -286,7 +286,7 @@ def test_no_file_systems_gives_empty_list(rig: Make) -> None:
 def test_unresponsive_file_server_does_not_block_worker(rig: Make) -> None:
     def mount(machine: Rig) -> None:
         machine.mounts.mount("nfs", "/net", "server:/export", size=1 << 40, free=1 << 39)
-        machine.mounts.stick("/net")
+        machine.mounts.hang("/net")
 
     machine = rig(before=mount)
     assert sorted(_named(machine)) == ["/"]

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from .rig import Rig
 
 # The messages that a current host sends by itself.
-TALKS: dict[str, Any] = {
+SENDS_EVERYTHING: dict[str, Any] = {
     "option_burst": OPTION_BURST, "power_on": True, "ping": 15, "vix_probe": 23,
 }  # fmt: skip
 
@@ -27,7 +27,7 @@ def refused(machine: Rig) -> Counter[str]:
 def test_refused_guest_info_is_sent_once_per_item(rig: Make, old: bool) -> None:
     """isolation.tools.setinfo.disable; with an old host's smaller set of keys, too."""
     keys = frozenset({10, 11} if old else ())
-    machine = rig(setinfo=False, unknown_guestinfo_keys=keys, **TALKS)
+    machine = rig(setinfo=False, unknown_guestinfo_keys=keys, **SENDS_EVERYTHING)
     machine.run(5)
     first = refused(machine)
     machine.run(600)
@@ -43,7 +43,7 @@ def test_refused_guest_info_is_sent_once_per_item(rig: Make, old: bool) -> None:
     "command", ["info-set", "tools.set.versiontype", "tools.capability.statechange"]
 )
 def test_denied_command_is_not_repeated_and_blocks_nothing(rig: Make, command: str) -> None:
-    machine = rig(denied_commands=frozenset({command}), **TALKS)
+    machine = rig(denied_commands=frozenset({command}), **SENDS_EVERYTHING)
     machine.run(300)
     assert refused(machine) == {command: 1}
     assert machine.host.guestinfo.decoded[1] == "guest.example"

@@ -6,7 +6,7 @@ import ipaddress
 from typing import TYPE_CHECKING
 
 import pytest
-from vmtsim.host import nic as witness
+from vmtsim.host import nic as decoder
 
 from . import nicinfo
 
@@ -59,7 +59,7 @@ def test_both_codecs_agree_on_worked_example() -> None:
     routes = [("0.0.0.0/0", "192.0.2.1", 0, nicinfo.REMOTE, 0)]
     assert len(WORKED) == 188
     assert nicinfo.pack([WORKED_NIC], routes=routes) == WORKED
-    theirs, ours = nicinfo.unpack(WORKED), witness.decode_v3(WORKED)
+    theirs, ours = nicinfo.unpack(WORKED), decoder.decode_v3(WORKED)
     assert [nic["mac"] for nic in theirs["nics"]] == [WORKED_NIC[0]]
     assert _addresses(WORKED) == {WORKED_NIC[0]: WORKED_NIC[1]}
     assert [ip["address"] for ip in ours["nics"][0]["ips"]] == ["192.0.2.10", "2001:db8::10"]

@@ -72,13 +72,13 @@ def test_slew_percentage_outside_1_to_100_defaults_to_50(
 
 def test_irrelevant_options_are_accepted_silently(rig: Make) -> None:
     machine = rig()
-    said = len(machine.requests())
+    count = len(machine.requests())
     for name in NOT_OURS:
         for value in ("0", "1", "10", "none", "a b c"):
             assert machine.option(name, value) == b"OK ", name
     assert machine.log == []
     assert machine.console[-1].startswith("vmt0 at cpu0")
-    assert [r for r in machine.requests()[said:] if not r.startswith(b"SetGuestInfo  ")] == []
+    assert [r for r in machine.requests()[count:] if not r.startswith(b"SetGuestInfo  ")] == []
     machine.leave()
 
 

@@ -61,8 +61,8 @@ def test_status_precedes_reply_and_reply_precedes_event(
     expected += ["status", "answer"]
     expected += ["event"] if event else []
     assert _order(machine, message) == expected
-    said = [text for text in machine.console if text.startswith("vmt0: host")]
-    assert [text.removeprefix("vmt0: ").partition(" (")[0] for text in said] == (
+    entries = [text for text in machine.console if text.startswith("vmt0: host")]
+    assert [text.removeprefix("vmt0: ").partition(" (")[0] for text in entries] == (
         [line] if line else []
     )
     # Important lines are also in the host's log.
@@ -247,7 +247,7 @@ def test_host_halt_during_reboot_by_another_thread(rig: Make, detachall: bool) -
 def test_shutdown_hook_waits_limited_time_for_busy_worker(rig: Make) -> None:
     """A file system that hangs blocks the worker; the hook continues anyway."""
     machine = rig()
-    machine.mounts.stick("/")
+    machine.mounts.hang("/")
     machine.host.tclo.reset()
     machine.run(5)
     since = machine.now
@@ -259,13 +259,13 @@ def test_shutdown_hook_waits_limited_time_for_busy_worker(rig: Make) -> None:
 def test_shutdown_waits_for_worker_inside_file_system(rig: Make) -> None:
     """The kernel unmounts before it runs the hooks, and unmounting waits for threads inside."""
     machine = rig()
-    machine.mounts.stick("/")
+    machine.mounts.hang("/")
     machine.host.tclo.reset()
     machine.run(5)
-    going_down = machine.start("shutdown")
+    shutting_down = machine.start("shutdown")
     machine.run(60)
-    assert going_down.what == "fstcnt"
-    machine.mounts.stick("/", stuck=False)
+    assert shutting_down.what == "fstcnt"
+    machine.mounts.hang("/", stuck=False)
     with pytest.raises(Halted):
         machine.run(5)
     assert _taken_leave(machine)

@@ -76,12 +76,12 @@ def _slow(machine: Rig, ticks: int) -> None:
 
 def _stuck(machine: Rig) -> None:
     """Hold the worker, in its look at the file systems."""
-    machine.mounts.stick("/")
+    machine.mounts.hang("/")
     machine.run(120)
 
 
 def _free(machine: Rig) -> None:
-    machine.mounts.stick("/", stuck=False)
+    machine.mounts.hang("/", stuck=False)
     machine.run(2)
 
 
@@ -132,10 +132,10 @@ def test_maximum_size_command_reaches_host_whole(rig: Make, size: int, end: byte
 )  # fmt: skip
 def test_command_with_nul_or_too_long_is_refused(rig: Make, command: bytes) -> None:
     machine = rig()
-    said = len(machine.requests())
+    count = len(machine.requests())
     assert machine.call("rpc.request", new=command).error == EINVAL
     machine.run(1)
-    assert len(machine.requests()) == said
+    assert len(machine.requests()) == count
     machine.leave()
 
 
@@ -476,7 +476,7 @@ def test_command_expired_at_host_is_dropped_afterwards(rig: Make) -> None:
     number = _send(machine)
     machine.run(LIFETIME - 0.05)
     _slow(machine, 9)
-    machine.mounts.stick("/", stuck=False)
+    machine.mounts.hang("/", stuck=False)
     assert machine.until(lambda: _asked(machine) == 1)
     machine.run(0.06)
     assert _collect(machine, number) == b"pending\0"
@@ -498,7 +498,7 @@ def test_detach_drops_unsent_commands(rig: Make) -> None:
     machine.run(0.2)
     # The nodes are already removed; the worker still runs.
     assert _ask(machine, number).error == ENOENT
-    machine.mounts.stick("/", stuck=False)
+    machine.mounts.hang("/", stuck=False)
     assert machine.until(lambda: process.state == "gone")
     assert process.result == 0
     assert _asked(machine) == 0
@@ -551,8 +551,8 @@ def test_callers_during_attach_and_detach_get_errno(rig: Make) -> None:
         machine.kernel.run(lambda: False, machine.now + turn * 2_000_000)
         process = machine.start("detach", "vmt0")
         callers += [_start(machine) for _ in range(2)]
-        everybody = [*callers, process]
-        assert machine.until(lambda everybody=everybody: all(p.state == "gone" for p in everybody))
+        processes = [*callers, process]
+        assert machine.until(lambda processes=processes: all(p.state == "gone" for p in processes))
         assert machine.do("rescan", "cpu0") == 0
         for caller in callers:
             assert isinstance(caller.result, Reply)

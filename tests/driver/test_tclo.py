@@ -92,12 +92,12 @@ def test_reset_restarts_conversation(rig: Make) -> None:
     machine.settle()
     machine.run(1)
     assert machine.replies("reset") == [b"OK ATR toolbox"] * 2
-    said = machine.requests(since=since)
+    requests = machine.requests(since=since)
     for start in ("vmx.capability.unified_loop toolbox", "tools.capability.statechange ",
                   "tools.set.versiontype 2147483647 3", "SetGuestInfo  1 guest.example",
                   "SetGuestInfo  7 ", "SetGuestInfo  10 ", "SetGuestInfo  11 ",
                   "SetGuestDiskInfo "):  # fmt: skip
-        assert any(request.startswith(start.encode()) for request in said), start
+        assert any(request.startswith(start.encode()) for request in requests), start
     # Logged once: the host's log must not repeat it.
     assert len(machine.requests("log ")) == 1
     machine.leave()
@@ -318,10 +318,10 @@ def test_single_channel_takeover_is_not_contention(rig: Make) -> None:
 def test_failed_registration_is_retried(rig: Make) -> None:
     """If Capabilities_Register does not reach the host, the driver resends it 30 s later."""
 
-    def spoil(machine: Rig) -> None:
+    def arm_faults(machine: Rig) -> None:
         machine.host.faults.arm("no-reply", command="tools.capability.statechange", times=2)
 
-    machine = rig(before=spoil)
+    machine = rig(before=arm_faults)
     assert not machine.host.tools.power_operations or machine.requests("tools.capability.state")
     first = len(machine.requests("tools.capability.statechange"))
     machine.run(35)

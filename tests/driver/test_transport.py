@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from vmtsim.host.channel import CHECKPOINT, SUCCESS
 
-from .bend import WORDS, Bend, DeadPorts
+from .statusoverride import WORDS, DeadPorts, StatusOverride
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,10 +41,10 @@ def test_tclo_channel_with_failed_step_is_reopened(rig: Make, step: str) -> None
         machine.run(QUIET_FOR)
         since = machine.now
         reopened = machine.stats("reopens")
-        bend = Bend(machine, step, status, carried=carried)
+        override = StatusOverride(machine, step, status, carried=carried)
         machine.host.send("ping")
-        assert machine.until(lambda bend=bend: bend.count == 1), name  # type: ignore[misc]
-        bend.over()
+        assert machine.until(lambda override=override: override.count == 1), name  # type: ignore[misc]
+        override.over()
         machine.settle()
         assert machine.until(lambda: machine.host.tclo.channel, 10), name
         (pause,) = _reopened_after(machine, since)
@@ -60,16 +60,16 @@ def test_failed_rpci_command_is_resent_once(rig: Make, step: str) -> None:
     machine = rig(high_bandwidth=step not in LOW_STEPS)
     for name, status, carried in WORDS:
         resends = machine.stats("resends")
-        bend = Bend(machine, step, status, protocol="rpci", carried=carried)
+        override = StatusOverride(machine, step, status, protocol="rpci", carried=carried)
         reply = machine.rpc(b"info-set guestinfo.a b")
         assert (reply.error, reply.text) == (0, "1 "), name
-        assert bend.count == 1
-        bend.over()
+        assert override.count == 1
+        override.over()
         assert machine.stats("resends") == resends + 1
-        bend = Bend(machine, step, status, protocol="rpci", carried=carried, times=2)
+        override = StatusOverride(machine, step, status, protocol="rpci", carried=carried, times=2)
         assert machine.rpc(b"info-set guestinfo.a c").error == EIO, name
-        assert bend.count == 2
-        bend.over()
+        assert override.count == 2
+        override.over()
         assert machine.channels["rpci"] == 0
     assert machine.most_channels("rpci") == 1
     machine.leave()
@@ -79,7 +79,7 @@ def test_failed_rpci_command_is_resent_once(rig: Make, step: str) -> None:
 def test_channel_is_forgotten_whatever_close_returns(rig: Make, protocol: str) -> None:
     machine = rig()
     for _name, status, carried in WORDS:
-        bend = Bend(machine, "close", status, protocol=protocol, carried=True)
+        override = StatusOverride(machine, "close", status, protocol=protocol, carried=True)
         assert carried in {True, False}
         if protocol == "rpci":
             assert machine.rpc(b"info-set guestinfo.a b").text == "1 "
@@ -88,8 +88,8 @@ def test_channel_is_forgotten_whatever_close_returns(rig: Make, protocol: str) -
             assert machine.do("rescan", "cpu0") == 0
         # The caller may have the reply before the worker closes the channel.
         machine.settle()
-        assert bend.count == 1
-        bend.over()
+        assert override.count == 1
+        override.over()
     assert machine.channels == {"rpci": 0, "tclo": 1}
     assert machine.ask("ping") == b"OK "
     machine.leave()
@@ -98,12 +98,12 @@ def test_channel_is_forgotten_whatever_close_returns(rig: Make, protocol: str) -
 def test_failed_open_is_retried_after_pause(rig: Make) -> None:
     machine = rig()
     machine.run(QUIET_FOR)
-    bend = Bend(machine, "open", 0, times=3)
+    override = StatusOverride(machine, "open", 0, times=3)
     since = machine.now
     machine.host.lose_channel("tclo")
     machine.settle()
     assert machine.until(lambda: machine.host.tclo.channel, 30)
-    assert bend.count == 3
+    assert override.count == 3
     opened = [e for e in machine.events("open", since=since) if e["protocol"] == "tclo"]
     assert [e["cookies"] for e in opened] == [True]
     assert machine.ask("ping") == b"OK "
@@ -127,11 +127,11 @@ def test_status_bits_beside_success_are_ignored(rig: Make, flag: int) -> None:
     """The BSD drivers compare OPEN's status with 1; only the success bit counts."""
     machine = rig()
     for step in ("open", "hb-out", "recvstatus"):
-        bend = Bend(machine, step, flag, protocol="rpci", carried=True)
+        override = StatusOverride(machine, step, flag, protocol="rpci", carried=True)
         resends = machine.stats("resends")
         assert machine.rpc(b"info-set guestinfo.a b").text == "1 "
-        assert bend.count == 1
-        bend.over()
+        assert override.count == 1
+        override.over()
         assert machine.stats("resends") == resends
     machine.leave()
 
@@ -218,13 +218,13 @@ def test_largest_protocol_reply_is_accepted(rig: Make, high: bool) -> None:
 
 def test_low_bandwidth_is_used_without_high_bandwidth_host(rig: Make) -> None:
     machine = rig(high_bandwidth=False)
-    bend = Bend(machine, "hb-out", 0, times=0)
+    override = StatusOverride(machine, "hb-out", 0, times=0)
     seen: list[str] = []
     machine.host.high_bandwidth = lambda *_a, **_k: seen.append("high")  # type: ignore[method-assign]
     assert machine.ask("Set_Option broadcastIP 1") == b"OK "
     machine.run(100)
     assert seen == []
-    bend.over()
+    override.over()
     assert machine.requests("info-set") == [b"info-set guestinfo.ip 192.0.2.10"]
     machine.leave()
 

@@ -28,7 +28,7 @@ _LOOK = """
 <script>
 window.addEventListener("load", () => {
   const seen = [], cut = [], over = [];
-  const say = (text) => text.trim().replace(/\\s+/g, " ").slice(0, 60);
+  const shortened = (text) => text.trim().replace(/\\s+/g, " ").slice(0, 60);
   const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   const range = document.createRange();
   for (let node = walker.nextNode(); node; node = walker.nextNode()) {
@@ -41,17 +41,17 @@ window.addEventListener("load", () => {
     const chart = parent.closest("svg");
     const frame = (chart || document.documentElement).getBoundingClientRect();
     const right = chart ? frame.right : document.documentElement.clientWidth;
-    if (box.left < frame.left - 1 || box.right > right + 1) cut.push(say(node.data));
+    if (box.left < frame.left - 1 || box.right > right + 1) cut.push(shortened(node.data));
     else if (chart && (box.top < frame.top - 1 || box.bottom > frame.bottom + 1))
-      cut.push(say(node.data));
+      cut.push(shortened(node.data));
     if (chart)
       for (const other of seen)
         if (other.chart === chart &&
             Math.min(box.right, other.box.right) - Math.max(box.left, other.box.left) > 1 &&
             Math.min(box.bottom, other.box.bottom) - Math.max(box.top, other.box.top) >
               Math.min(box.height, other.box.height) / 3)
-          over.push([other.text, say(node.data)]);
-    seen.push({chart, box, text: say(node.data)});
+          over.push([other.text, shortened(node.data)]);
+    seen.push({chart, box, text: shortened(node.data)});
   }
   const fetched = [...document.querySelectorAll("[src], link[href], image[href], use[href]")]
     .map((each) => each.getAttribute("src") || each.getAttribute("href"))

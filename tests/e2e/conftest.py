@@ -10,34 +10,34 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from stage import Workshop
+from stage import SourceTree
 
 
 @pytest.fixture(scope="session")
-def bench(root: Path) -> Workshop:
+def bench(root: Path) -> SourceTree:
     """The checkout itself."""
-    return Workshop(root)
+    return SourceTree(root)
 
 
-def _built(bench: Workshop, out: Path, *words: str) -> Path:
+def _built(bench: SourceTree, out: Path, *words: str) -> Path:
     built = bench.run("vmtgen", "build", "--out", out, "--json", *words)
     assert built.returncode == 0, built.stderr
     return Path(json.loads(built.stdout)["path"])
 
 
 @pytest.fixture(scope="session")
-def module(bench: Workshop, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def module(bench: SourceTree, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The driver as it ships."""
     return _built(bench, tmp_path_factory.mktemp("build"))
 
 
 @pytest.fixture(scope="session")
-def diagnostic(bench: Workshop, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def diagnostic(bench: SourceTree, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The driver with DIAGNOSTIC, as kernels of the current branch build it."""
     return _built(bench, tmp_path_factory.mktemp("diagnostic"), "--diagnostic")
 
 
 @pytest.fixture
-def workshop(root: Path, tmp_path: Path) -> Workshop:
+def source_tree(root: Path, tmp_path: Path) -> SourceTree:
     """A private copy of the specs and templates."""
-    return Workshop.copied_from(root, tmp_path)
+    return SourceTree.copied_from(root, tmp_path)

@@ -164,7 +164,7 @@ def pages(root: Path) -> list[Page]:
 
 
 # Values that change with every line of C: sizes, line numbers, microseconds, schedule lengths.
-_RESTLESS = re.compile(
+_VOLATILE = re.compile(
     r"\d+(?= bytes| faults and actions)"
     r"|(?<=\.[chS]:)\d+|(?<=\.yaml:)\d+|(?<= in line )\d+|(?m:^[ >]+\d+(?=  ))"
     r"|(?<=\d\.)\d{6}\b"
@@ -176,6 +176,6 @@ def shows(expected: str, printed: str) -> bool:
 
     ``...`` on the page stands for any text.
     """
-    pieces = _RESTLESS.sub("#", expected.strip()).split("...")
+    pieces = _VOLATILE.sub("#", expected.strip()).split("...")
     pattern = ".*?".join(re.escape(piece) for piece in pieces)
-    return re.search(pattern, _RESTLESS.sub("#", printed), re.DOTALL) is not None
+    return re.search(pattern, _VOLATILE.sub("#", printed), re.DOTALL) is not None

@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Workshop:
+class SourceTree:
     """A directory with specs/, templates/, the written part of kmod/ and, once made, build/."""
 
     top: Path
 
     @classmethod
-    def copied_from(cls, checkout: Path, top: Path) -> Workshop:
+    def copied_from(cls, checkout: Path, top: Path) -> SourceTree:
         for name in ("specs", "templates"):
             shutil.copytree(checkout / name, top / name)
         (top / "kmod" / "vmt").mkdir(parents=True)

@@ -11,7 +11,7 @@ import pytest
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from stage import Workshop
+    from stage import SourceTree
 
 # The change: file, old, new, the error message (a pattern), exit status.
 BROKEN = {
@@ -82,50 +82,50 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("what", BROKEN)
-def test_error_names_file_line_and_suggestion(workshop: Workshop, what: str) -> None:
+def test_error_names_file_line_and_suggestion(source_tree: SourceTree, what: str) -> None:
     file, old, new, pattern, status = BROKEN[what]
-    workshop.replace(file, old, new)
-    made = workshop.generate()
+    source_tree.replace(file, old, new)
+    made = source_tree.generate()
     assert made.returncode == status, made.stderr
     assert re.search(pattern, made.stderr), made.stderr
     assert "Traceback" not in made.stderr
-    assert not (workshop.top / "kmod/vmt/vmtreg.h").exists(), "nothing is half-written"
+    assert not (source_tree.top / "kmod/vmt/vmtreg.h").exists(), "nothing is half-written"
 
 
-def test_error_in_c_shows_compiler_location(workshop: Workshop) -> None:
-    assert workshop.generate().returncode == 0
-    workshop.replace("kmod/vmt/vmt_clock.c", "\tint64_t target;", "\tint64_t target")
-    built = workshop.build()
+def test_error_in_c_shows_compiler_location(source_tree: SourceTree) -> None:
+    assert source_tree.generate().returncode == 0
+    source_tree.replace("kmod/vmt/vmt_clock.c", "\tint64_t target;", "\tint64_t target")
+    built = source_tree.build()
     assert built.returncode == 65, built.stderr
     assert re.search(r"kmod/vmt/vmt_clock\.c:\d+:\d+: error:", built.stderr), built.stderr
 
 
-def test_hand_edited_generated_file_shows_as_diff(workshop: Workshop) -> None:
-    assert workshop.generate().returncode == 0
-    workshop.replace("kmod/vmt/vmtreg.h", "0x5658U", "0x5657U")
+def test_hand_edited_generated_file_shows_as_diff(source_tree: SourceTree) -> None:
+    assert source_tree.generate().returncode == 0
+    source_tree.replace("kmod/vmt/vmtreg.h", "0x5658U", "0x5657U")
     words = ("--specs", "specs", "--templates", "templates", "--out", ".")
-    checked = workshop.run("vmtgen", "generate", "--check", *words)
+    checked = source_tree.run("vmtgen", "generate", "--check", *words)
     assert checked.returncode == 1
     assert "0x5657U" in checked.stdout
     assert "0x5658U" in checked.stdout
     assert "vmtgen generate" in checked.stdout + checked.stderr
 
 
-def test_missing_specs_are_named(workshop: Workshop) -> None:
-    shutil.rmtree(workshop.top / "specs")
-    made = workshop.generate()
+def test_missing_specs_are_named(source_tree: SourceTree) -> None:
+    shutil.rmtree(source_tree.top / "specs")
+    made = source_tree.generate()
     assert made.returncode == 66
     assert "specs" in made.stderr
 
 
-def test_committed_driver_matches_specs(root: Path, workshop: Workshop) -> None:
-    assert workshop.generate().returncode == 0
+def test_committed_driver_matches_specs(root: Path, source_tree: SourceTree) -> None:
+    assert source_tree.generate().returncode == 0
     made, committed = (
         {
             path.name: path.read_text()
             for path in (top / "kmod" / "vmt").iterdir()
             if path.is_file() and path.suffix != ".yaml"  # a list for the simulator
         }
-        for top in (workshop.top, root)
+        for top in (source_tree.top, root)
     )
     assert made == committed, "run: make generate"

@@ -31,8 +31,8 @@ def test_cells_about_us_cite_test_or_say_not_done() -> None:
     for what, cell in ours:
         names = re.findall(r"\]\[(\w+)\]", cell)
         targets = [PAGE.definitions[name].target for name in names]
-        said = targets and all(target.startswith("../tests/") for target in targets)
-        assert said or cell.startswith("not done"), f"{what}: {cell}"
+        cited = targets and all(target.startswith("../tests/") for target in targets)
+        assert cited or cell.startswith("not done"), f"{what}: {cell}"
 
 
 def test_cells_about_others_cite_source_or_say_unknown() -> None:
@@ -40,5 +40,5 @@ def test_cells_about_others_cite_source_or_say_unknown() -> None:
     for what, cell in others:
         names = re.findall(r"\]\[(\w+)\]", cell)
         targets = [PAGE.definitions[name].target for name in names]
-        said = targets and all(target.startswith("https://") for target in targets)
-        assert said or cell == "not known", f"{what}: {cell}"
+        cited = targets and all(target.startswith("https://") for target in targets)
+        assert cited or cell == "not known", f"{what}: {cell}"

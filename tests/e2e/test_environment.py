@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 # A Python that makes an environment with itself in it, and notes what pip and uv get.
-STAND_IN = """\
+STUB = """\
 #!/bin/sh
 case "$*" in
 "-m venv --without-pip "*) mkdir -p "$4/bin" && cp "$0" "$4/bin/python" ;;
@@ -42,7 +42,7 @@ def test_environment_is_made_with_uv_or_else_with_pip(
     root: Path, tmp_path: Path, no_uv: str, no_pip: str, typed: list[str], status: int
 ) -> None:
     python = tmp_path / "python"
-    python.write_text(STAND_IN)
+    python.write_text(STUB)
     python.chmod(0o755)
     script = shutil.copy(root / "tools" / "environment.sh", tmp_path)
     done = subprocess.run(
@@ -56,4 +56,4 @@ def test_environment_is_made_with_uv_or_else_with_pip(
     assert done.returncode == status, done.stderr
     assert (tmp_path / "typed").read_text().splitlines() == typed
     assert (tmp_path / "the environment" / ".complete").exists() is (status == 0)
-    assert ("What it said is in the environment/install.log" in done.stderr) is (status != 0)
+    assert ("Its output is in the environment/install.log" in done.stderr) is (status != 0)

@@ -16,7 +16,7 @@ from vmtsim.scenario.script import shipped
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from stage import Workshop
+    from stage import SourceTree
 
 OTHERS = ("i386", "aarch64")
 # Backdoor calls, and the requests to the kernel that follow. Times are omitted: the
@@ -44,7 +44,7 @@ def _to_milliseconds(found: re.Match[str]) -> str:
 
 
 @pytest.fixture(scope="session")
-def modules(bench: Workshop, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def modules(bench: SourceTree, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The driver for each machine."""
     out = tmp_path_factory.mktemp("machines")
     for machine in NAMES:
@@ -56,7 +56,7 @@ def modules(bench: Workshop, tmp_path_factory: pytest.TempPathFactory) -> dict[s
 def _conversation(trace: Path, machine: str) -> list[dict[str, Any]]:
     """The messages, with the machine's own names replaced by placeholders."""
     architecture, kind = NAMES[machine]
-    said: list[dict[str, Any]] = []
+    events: list[dict[str, Any]] = []
     for line in trace.read_text(encoding="utf-8").splitlines()[1:]:
         event = json.loads(line)
         # The uptime is a time, and statistics are those of a moment.
@@ -85,33 +85,33 @@ def _conversation(trace: Path, machine: str) -> list[dict[str, Any]]:
                 event[field] = text.removesuffix(architecture) + "MACHINE"
             if text in {kind, f"SetGuestInfo  6 {kind}"}:
                 event[field] = text.removesuffix(kind) + "KIND"
-        said.append(event)
+        events.append(event)
     # powerd is a thread of its own: what the driver says meanwhile, as the end of a batch, comes
     # before or after it, as the number of kernel calls has it.
-    return sorted(said, key=lambda event: event["k"] in OF_POWERD)
+    return sorted(events, key=lambda event: event["k"] in OF_POWERD)
 
 
 @pytest.mark.parametrize("name", sorted(shipped()))
 def test_all_machines_send_the_same_messages(
-    modules: dict[str, Path], bench: Workshop, name: str, tmp_path: Path
+    modules: dict[str, Path], bench: SourceTree, name: str, tmp_path: Path
 ) -> None:
-    said: dict[str, list[dict[str, Any]]] = {}
+    conversations: dict[str, list[dict[str, Any]]] = {}
     status: dict[str, int] = {}
     for machine, module in modules.items():
         trace = tmp_path / f"{machine}.jsonl"
         words = ("--scenario", name, "--summary", "--trace", trace)
         run = bench.run("vmtsim", "run", module, *words)
         status[machine] = run.returncode
-        said[machine] = _conversation(trace, machine)
-    assert len(said["amd64"]) >= 30
+        conversations[machine] = _conversation(trace, machine)
+    assert len(conversations["amd64"]) >= 30
     for machine in OTHERS:
-        assert said[machine] == said["amd64"]
+        assert conversations[machine] == conversations["amd64"]
         assert status[machine] == status["amd64"]
 
 
 @pytest.mark.parametrize("machine", OTHERS)
 def test_driver_replaces_built_in_driver_on_all_machines(
-    modules: dict[str, Path], bench: Workshop, machine: str
+    modules: dict[str, Path], bench: SourceTree, machine: str
 ) -> None:
     run = bench.run("vmtsim", "run", modules[machine], "--kernel", "builtin")
     assert run.returncode == 0, run.stdout + run.stderr
@@ -119,7 +119,7 @@ def test_driver_replaces_built_in_driver_on_all_machines(
 
 @pytest.mark.parametrize("machine", OTHERS)
 def test_diagnostic_build_runs_on_all_machines(
-    bench: Workshop, machine: str, tmp_path: Path
+    bench: SourceTree, machine: str, tmp_path: Path
 ) -> None:
     words = ("--machine", machine, "--diagnostic", "--json", "--out", tmp_path)
     built = bench.run("vmtgen", "build", *words)
@@ -130,7 +130,7 @@ def test_diagnostic_build_runs_on_all_machines(
 
 @pytest.mark.parametrize("machine", OTHERS)
 def test_driver_is_independent_of_schedule_on_all_machines(
-    modules: dict[str, Path], bench: Workshop, machine: str
+    modules: dict[str, Path], bench: SourceTree, machine: str
 ) -> None:
     for seed in ("2", "3"):
         words = ("--scenario", "detach-attach", "--seed", seed)

@@ -12,7 +12,7 @@ from vmtgen.kobj import read_module
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from stage import Workshop
+    from stage import SourceTree
 
 # A message of the host with a new text, state, button and answer: the file, the line after it, the
 # new lines.
@@ -64,11 +64,11 @@ PAIR = (
 )
 
 
-def add(workshop: Workshop, patch: tuple[tuple[str, str, str], ...]) -> None:
+def add(source_tree: SourceTree, patch: tuple[tuple[str, str, str], ...]) -> None:
     """Insert new lines into the specs, each before a line that occurs once."""
     for file, before, lines in patch:
         assert file.startswith("specs/")
-        workshop.replace(file, before, lines + before)
+        source_tree.replace(file, before, lines + before)
 
 
 def texts(directory: Path) -> dict[str, str]:
@@ -82,28 +82,28 @@ def filled(text: str) -> str:
     return " ".join(text.split())
 
 
-def generated(workshop: Workshop) -> dict[str, str]:
+def generated(source_tree: SourceTree) -> dict[str, str]:
     """Generate, and return the driver's files by name."""
-    run = workshop.generate()
+    run = source_tree.generate()
     assert run.returncode == 0, run.stderr
-    return texts(workshop.top / "kmod" / "vmt")
+    return texts(source_tree.top / "kmod" / "vmt")
 
 
-def built(workshop: Workshop) -> bytes:
+def built(source_tree: SourceTree) -> bytes:
     """Build, and return the data of the module that cannot be changed: its texts and tables."""
-    workshop.build_quickly()
-    path = workshop.top / "build/11.0/amd64/vmt.kmod"
+    source_tree.build_quickly()
+    path = source_tree.top / "build/11.0/amd64/vmt.kmod"
     assert path.is_file()
     module = read_module(path)
     return b"".join(section.data for section in module.sections if section.region == "rodata")
 
 
 def test_command_with_text_state_button_and_reply_needs_specs_only(
-    workshop: Workshop,
+    source_tree: SourceTree,
 ) -> None:
-    before = generated(workshop)
-    add(workshop, COMMAND)
-    after = generated(workshop)
+    before = generated(source_tree)
+    add(source_tree, COMMAND)
+    after = generated(source_tree)
 
     assert set(after) == set(before)
     tables = filled(after["vmt_tables.c"])
@@ -115,42 +115,42 @@ def test_command_with_text_state_button_and_reply_needs_specs_only(
     # A percent sign is no conversion.
     assert '"host needs 100%% rest"' in after["vmt_tables.c"]
     assert ".It Li OS_Hibernate\n" in after["vmt.4"]
-    assert "`OS_Hibernate`" in texts(workshop.top / "docs")["PROTOCOL.md"]
+    assert "`OS_Hibernate`" in texts(source_tree.top / "docs")["PROTOCOL.md"]
 
-    data = built(workshop)
+    data = built(source_tree)
     for text in (b"OS_Hibernate", b"good night", b"host needs 100%% rest"):
         assert text + b"\0" in data
 
 
-def test_reported_value_needs_specs_only(workshop: Workshop) -> None:
-    before = generated(workshop)
-    add(workshop, ITEM)
-    after = generated(workshop)
+def test_reported_value_needs_specs_only(source_tree: SourceTree) -> None:
+    before = generated(source_tree)
+    add(source_tree, ITEM)
+    after = generated(source_tree)
 
     assert set(after) == set(before)
     assert "[VMT_INFO_NICKNAME] = { 12, 20, 300, false, false }," in after["vmt_tables.c"]
     assert '"100%% %s %ju"' in after["vmt_tables.c"]
     assert ".It nickname Ta 12 Ta every 20 s Ta when it changes\n" in after["vmt.4"]
 
-    assert b"100%% %s %ju\0" in built(workshop)
+    assert b"100%% %s %ju\0" in built(source_tree)
 
 
-def test_os_detail_pair_without_variable_needs_specs_only(workshop: Workshop) -> None:
-    add(workshop, PAIR)
-    assert "distroAddlVersion='current'" in generated(workshop)["vmt_tables.c"]
-    assert b" distroAddlVersion='current'\0" in built(workshop)
+def test_os_detail_pair_without_variable_needs_specs_only(source_tree: SourceTree) -> None:
+    add(source_tree, PAIR)
+    assert "distroAddlVersion='current'" in generated(source_tree)["vmt_tables.c"]
+    assert b" distroAddlVersion='current'\0" in built(source_tree)
 
 
-def test_host_and_kernel_process_new_command(workshop: Workshop) -> None:
+def test_host_and_kernel_process_new_command(source_tree: SourceTree) -> None:
     """An addition to the specs alone is answered, logged, and presses its button at run time.
 
     Without the new state, whose number no host of today has.
     """
     file, before, lines = COMMAND[0]
-    add(workshop, ((file, before, lines.replace("    state: hibernate\n", "")), *COMMAND[2:]))
-    generated(workshop)
-    built(workshop)
-    scenario = workshop.top / "hibernate.yaml"
+    add(source_tree, ((file, before, lines.replace("    state: hibernate\n", "")), *COMMAND[2:]))
+    generated(source_tree)
+    built(source_tree)
+    scenario = source_tree.top / "hibernate.yaml"
     scenario.write_text(
         "summary: The host says a word that was added to the specs.\n"
         "steps:\n"
@@ -162,7 +162,7 @@ def test_host_and_kernel_process_new_command(workshop: Workshop) -> None:
         "  - expect.rpci: 'log toolbox: host needs 100% rest'\n",
         encoding="utf-8",
     )
-    run = workshop.simulate("--scenario", str(scenario))
+    run = source_tree.simulate("--scenario", str(scenario))
     assert run.returncode == 0, run.stdout + run.stderr
 
 
@@ -209,12 +209,12 @@ EVERYTHING = (
 )
 
 
-def test_one_of_each_kind_needs_specs_only_and_runs(workshop: Workshop) -> None:
+def test_one_of_each_kind_needs_specs_only_and_runs(source_tree: SourceTree) -> None:
     """A request with an argument and a switch, an option, a command, a counter, a log text."""
-    add(workshop, EVERYTHING)
-    generated(workshop)
-    built(workshop)
-    scenario = workshop.top / "naps.yaml"
+    add(source_tree, EVERYTHING)
+    generated(source_tree)
+    built(source_tree)
+    scenario = source_tree.top / "naps.yaml"
     scenario.write_text(
         "summary: What was added to the specs alone is met.\n"
         "steps:\n"
@@ -236,5 +236,5 @@ def test_one_of_each_kind_needs_specs_only_and_runs(workshop: Workshop) -> None:
         "        synctime 0, period 77, enable 1, startup 1, backward 0, slew 1, percent 50\n",
         encoding="utf-8",
     )
-    run = workshop.simulate("--scenario", str(scenario))
+    run = source_tree.simulate("--scenario", str(scenario))
     assert run.returncode == 0, run.stdout + run.stderr

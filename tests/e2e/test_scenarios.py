@@ -12,23 +12,23 @@ from vmtsim.scenario.script import shipped
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from stage import Workshop
+    from stage import SourceTree
 
 
 @pytest.mark.parametrize("kernel", ["plain", "builtin"])
 @pytest.mark.parametrize("name", sorted(shipped()))
-def test_driver_passes_scenario(module: Path, bench: Workshop, name: str, kernel: str) -> None:
+def test_driver_passes_scenario(module: Path, bench: SourceTree, name: str, kernel: str) -> None:
     run = bench.run("vmtsim", "run", module, "--scenario", name, "--kernel", kernel)
     assert run.returncode == 0, run.stdout + run.stderr
 
 
 @pytest.mark.parametrize("seed", range(1, 6))
-def test_driver_is_independent_of_schedule(module: Path, bench: Workshop, seed: int) -> None:
+def test_driver_is_independent_of_schedule(module: Path, bench: SourceTree, seed: int) -> None:
     run = bench.run("vmtsim", "run", module, "--scenario", "detach-attach", "--seed", str(seed))
     assert run.returncode == 0, run.stdout + run.stderr
 
 
-def test_same_seed_gives_identical_output(module: Path, bench: Workshop, tmp_path: Path) -> None:
+def test_same_seed_gives_identical_output(module: Path, bench: SourceTree, tmp_path: Path) -> None:
     traces = []
     for number in (1, 2):
         trace = tmp_path / f"{number}.jsonl"
@@ -41,13 +41,13 @@ def test_same_seed_gives_identical_output(module: Path, bench: Workshop, tmp_pat
 
 
 def test_readme_picture_matches_conversation(
-    module: Path, bench: Workshop, root: Path, tmp_path: Path
+    module: Path, bench: SourceTree, root: Path, tmp_path: Path
 ) -> None:
     drawn = tmp_path / "conversation.svg"
     assert bench.run("vmtsim", "run", module, "--svg", drawn).returncode == 0
     assert drawn.read_text() == (root / "docs" / "conversation.svg").read_text(), "make pictures"
 
 
-def test_diagnostic_build_passes_scenario(diagnostic: Path, bench: Workshop) -> None:
+def test_diagnostic_build_passes_scenario(diagnostic: Path, bench: SourceTree) -> None:
     run = bench.run("vmtsim", "run", diagnostic)
     assert run.returncode == 0, run.stdout + run.stderr

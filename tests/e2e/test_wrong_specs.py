@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from stage import Workshop
+    from stage import SourceTree
 
 BOOT = "boot-to-halt"
 # Scenarios that do not ship.
@@ -134,19 +134,19 @@ def _file_of(scenario: str) -> str:
     return str(own) if own.is_file() else scenario
 
 
-def test_correct_specs_pass(workshop: Workshop) -> None:
-    assert workshop.generate().returncode == 0
-    workshop.build_quickly()
+def test_correct_specs_pass(source_tree: SourceTree) -> None:
+    assert source_tree.generate().returncode == 0
+    source_tree.build_quickly()
     for scenario in sorted({scenario for *_, scenario in WRONG.values()}):
-        run = workshop.simulate("--scenario", _file_of(scenario))
+        run = source_tree.simulate("--scenario", _file_of(scenario))
         assert run.returncode == 0, run.stdout + run.stderr
 
 
 @pytest.mark.parametrize("what", WRONG)
-def test_simulation_fails_with_wrong_specs(workshop: Workshop, what: str) -> None:
+def test_simulation_fails_with_wrong_specs(source_tree: SourceTree, what: str) -> None:
     *edit, scenario = WRONG[what]
-    workshop.replace(*edit)
-    assert workshop.generate().returncode == 0
-    workshop.build_quickly()
-    run = workshop.simulate("--scenario", _file_of(scenario), "--summary")
+    source_tree.replace(*edit)
+    assert source_tree.generate().returncode == 0
+    source_tree.build_quickly()
+    run = source_tree.simulate("--scenario", _file_of(scenario), "--summary")
     assert run.returncode in {1, 2, 3}, f"{run.returncode}: {run.stdout}{run.stderr}"

@@ -80,7 +80,7 @@ def _altered(value: Any) -> list[Any]:
     return []
 
 
-class Laboratory:
+class SpecsTrial:
     """A directory with specs to spoil and the driver's C to compile with what they make."""
 
     def __init__(self, top: Path, module: str = "vmt") -> None:
@@ -177,11 +177,11 @@ def main() -> int:
         chosen = changes(module)[arguments.first :: arguments.every]
         tried += len(chosen)
         with tempfile.TemporaryDirectory() as folder:
-            laboratory = Laboratory(Path(folder), module)
+            trial = SpecsTrial(Path(folder), module)
             for number, change in enumerate(chosen, 1):
                 if number % 100 == 0:
                     print(f"{module}: {number} of {len(chosen)}", file=sys.stderr)
-                if trouble := laboratory.trouble(change):
+                if trouble := trial.trouble(change):
                     wrong += 1
                     print(f"{module}, {change}\n    {trouble.splitlines()[0][:200]}")
     print(f"{tried} changes, {wrong} neither refused with a place nor compiled")

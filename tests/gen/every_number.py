@@ -21,9 +21,9 @@ from vmtgen.build.compile import build_module
 from vmtgen.common.located import LocatedErrors
 from vmtgen.compiler import generate
 
-from tests.sim.mutants.mutation import notice
+from tests.sim.mutants.mutation import finding_of
 
-from .every_entry import ROOT, SPECS, Change, Laboratory, entries
+from .every_entry import ROOT, SPECS, Change, SpecsTrial, entries
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,7 +49,7 @@ NEAR = frozenset({
 
 # The checks that run, in this order; then the tests of HELD, then all other scenarios and checks.
 FIRST = ("boot-to-halt", "no-high-bandwidth", "old-host", "backup", "clock-steps", "suspend-hour")
-CHECKS = ("period-bounds", "long-command", "unwinding", "asks-again-in-time", "idle-hour")
+CHECKS = ("period-bounds", "long-command", "unwinding", "retries-in-time", "idle-hour")
 # Numbers that the driver's tests check: the test that detects a change.
 HELD = {
     "tclo.polling": "test_tclo.py",
@@ -65,12 +65,12 @@ HELD = {
 }
 
 
-def numbers(laboratory: Laboratory) -> list[Change]:
+def numbers(trial: SpecsTrial) -> list[Change]:
     """Every number of the specs, one more and one less."""
     return [
         Change(spec, path, near)
         for spec in SPECS
-        for path, value in entries(laboratory.data[spec], ())
+        for path, value in entries(trial.data[spec], ())
         if isinstance(value, int) and not isinstance(value, bool)
         for near in (value + 1, value - 1)
     ]
@@ -84,9 +84,9 @@ def killers() -> Iterator[str]:
     yield from (f"check {name}" for name in CHECKS)
 
 
-def noticed(laboratory: Laboratory, change: Change, top: Path) -> str:
+def noticed(trial: SpecsTrial, change: Change, top: Path) -> str:
     """Return the check that detects the change, or ""."""
-    made = laboratory.made(change)
+    made = trial.made(change)
     if isinstance(made, LocatedErrors):
         return "refused"
     if not any(output.place.endswith((".c", ".h")) for output in made):
@@ -96,7 +96,7 @@ def noticed(laboratory: Laboratory, change: Change, top: Path) -> str:
     files = {
         output.place: output.text for output in (*generate.sources(ROOT / "kmod" / "vmt"), *made)
     }
-    for name, text in {**laboratory.outputs, **files}.items():
+    for name, text in {**trial.outputs, **files}.items():
         if name.startswith("kmod/"):
             (top / name).write_text(text, encoding="utf-8")
     machine = "aarch64" if change.path[0] == "arm" else "amd64"
@@ -104,7 +104,7 @@ def noticed(laboratory: Laboratory, change: Change, top: Path) -> str:
         kmod, machine=machine, out=top, cache=ROOT / "build" / ".cache", extra_flags=("-Wno-error",)
     ).path
     for killer in FIRST:
-        if notice(module, killer):
+        if finding_of(module, killer):
             return killer
         if machine == "aarch64":
             return ""
@@ -112,7 +112,7 @@ def noticed(laboratory: Laboratory, change: Change, top: Path) -> str:
         if change.where.startswith(prefix) and _test_fails(test, kmod):
             return test
     for killer in killers():
-        if notice(module, killer):
+        if finding_of(module, killer):
             return killer
     return ""
 
@@ -138,21 +138,21 @@ def main() -> int:
     by: Counter[str] = Counter()
     wrong = 0
     with tempfile.TemporaryDirectory() as folder:
-        laboratory = Laboratory(Path(folder))
+        trial = SpecsTrial(Path(folder))
         begins = tuple(arguments.paths) or ("",)
-        chosen = [each for each in numbers(laboratory) if each.where.startswith(begins)]
+        chosen = [each for each in numbers(trial) if each.where.startswith(begins)]
         chosen = chosen[arguments.first :: arguments.every]
         for change in chosen:
             if change.where in NEAR:
                 who = "as good"
             else:
                 with tempfile.TemporaryDirectory() as place:
-                    who = noticed(laboratory, change, Path(place))
+                    who = noticed(trial, change, Path(place))
             by[who if who in {"as good", "refused", "not compiled", ""} else "noticed"] += 1
             wrong += not who
             print(f"{change}: {who or 'NOT DETECTED'}", flush=True)
-    said = ", ".join(f"{by[key]} {key or 'unnoticed'}" for key in sorted(by))
-    print(f"{len(chosen)} numbers off by one: {said}")
+    counts = ", ".join(f"{by[key]} {key or 'unnoticed'}" for key in sorted(by))
+    print(f"{len(chosen)} numbers off by one: {counts}")
     return 1 if wrong else 0
 
 

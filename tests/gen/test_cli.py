@@ -70,7 +70,7 @@ def test_unknown_option_is_usage_error(
 
 
 @pytest.mark.parametrize(
-    ("error", "status", "said"),
+    ("error", "status", "printed"),
     [
         (errors.ReportedError("it broke", hint="fix it"), 65, "error: it broke\nhint: fix it\n"),
         (errors.UsageError("no"), 64, "error: no\n"),
@@ -91,11 +91,11 @@ def test_error_becomes_message_and_exit_status(
     capsys: pytest.CaptureFixture[str],
     error: BaseException,
     status: int,
-    said: str,
+    printed: str,
 ) -> None:
     verb(raising(error))
     assert cli.main(["show"]) == status
-    assert said in capsys.readouterr().err
+    assert printed in capsys.readouterr().err
 
 
 def test_internal_error_shows_traceback_on_request(
@@ -178,20 +178,20 @@ def shell(root: Path, words: str, *, unbuffered: bool = False) -> tuple[int, str
 )
 @pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
 def test_closed_stream_keeps_exit_status(root: Path, words: str, status: int, closed: str) -> None:
-    ended, said = shell(root, f"{words} {closed}")
+    ended, printed = shell(root, f"{words} {closed}")
     assert ended == status
-    assert "internal error:" not in said
-    assert "Traceback" not in said
+    assert "internal error:" not in printed
+    assert "Traceback" not in printed
     if "2>&-" in closed and ">&-" in closed.split():
-        assert said == ""
+        assert printed == ""
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
 @pytest.mark.parametrize("unbuffered", [False, True])
 @pytest.mark.parametrize("words", ["--help", "lint --help", "--version", "lint --explain all"])
 def test_unprintable_output_is_an_error(root: Path, words: str, unbuffered: bool) -> None:
-    ended, said = shell(root, f"{words} >/dev/full", unbuffered=unbuffered)
-    assert (ended, said) == (errors.IO_ERROR, "vmtgen: error: No space left on device\n")
+    ended, printed = shell(root, f"{words} >/dev/full", unbuffered=unbuffered)
+    assert (ended, printed) == (errors.IO_ERROR, "vmtgen: error: No space left on device\n")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")

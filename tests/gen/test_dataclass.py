@@ -236,9 +236,9 @@ def test_nothing_is_compiled_for_a_few_instances(monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize("arguments", [(), (1,), (1, 2, 3, 4, 5, 6)])
 def test_wrong_arguments_of_first_instance_are_named(arguments: tuple[int, ...]) -> None:
     """The message is Python's own."""
-    said = []
+    lines = []
     for library in (ours, dataclasses):
         with pytest.raises(TypeError) as caught:
             point(library, {})(*arguments)
-        said.append(str(caught.value))
-    assert said[0] == said[1]
+        lines.append(str(caught.value))
+    assert lines[0] == lines[1]

@@ -41,7 +41,7 @@ def a_link_to_itself(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("make", "said"),
+    ("make", "message"),
     [
         (a_directory, "is a directory"),
         (a_fifo, "is not a regular file"),
@@ -49,9 +49,11 @@ def a_link_to_itself(path: Path) -> None:
         (lambda _: None, "no such file"),
     ],
 )
-def test_unreadable_input_is_named(tmp_path: Path, make: Callable[[Path], None], said: str) -> None:
+def test_unreadable_input_is_named(
+    tmp_path: Path, make: Callable[[Path], None], message: str
+) -> None:
     make(tmp_path / "it")
-    with pytest.raises(MissingInputError, match=f"it: {said}$"):
+    with pytest.raises(MissingInputError, match=f"it: {message}$"):
         files.expect_file(tmp_path / "it")
 
 

@@ -153,12 +153,12 @@ def test_check_shows_diff_and_command_without_writing(
     path.write_text(edited)
     capsys.readouterr()
     assert run("--check") == 1
-    said = capsys.readouterr()
-    assert "--- a/kmod/small/all.c\n+++ b/kmod/small/all.c\n" in said.out
-    assert "-#define MAGIC\t0x564d5869U" in said.out
-    assert "+#define MAGIC\t0x564d5868U" in said.out
-    assert "1 file is stale: kmod/small/all.c" in said.err
-    assert f"hint: run vmtgen generate --out {place / 'out'}" in said.err
+    printed = capsys.readouterr()
+    assert "--- a/kmod/small/all.c\n+++ b/kmod/small/all.c\n" in printed.out
+    assert "-#define MAGIC\t0x564d5869U" in printed.out
+    assert "+#define MAGIC\t0x564d5868U" in printed.out
+    assert "1 file is stale: kmod/small/all.c" in printed.err
+    assert f"hint: run vmtgen generate --out {place / 'out'}" in printed.err
     assert path.read_text() == edited
 
 
@@ -166,11 +166,11 @@ def test_check_reports_missing_files(
     run: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run("--check") == 1
-    said = capsys.readouterr()
-    assert "--- /dev/null\n+++ b/kmod/small/all.c\n" in said.out
+    printed = capsys.readouterr()
+    assert "--- /dev/null\n+++ b/kmod/small/all.c\n" in printed.out
     assert (
         "4 files are stale: docs/ALL.md, kmod/small/Makefile, kmod/small/all.4, kmod/small/all.c"
-        in said.err
+        in printed.err
     )
 
 
@@ -219,9 +219,9 @@ def test_directory_without_templates_removes_nothing(
             path.unlink()
     capsys.readouterr()
     assert run(*options) == errors.NO_INPUT
-    said = capsys.readouterr().err
-    assert "templates/small: no template: no file *.j2 that makes an output" in said
-    assert "hint: --templates names the directory" in said
+    printed = capsys.readouterr().err
+    assert "templates/small: no template: no file *.j2 that makes an output" in printed
+    assert "hint: --templates names the directory" in printed
     assert {p: p.read_bytes() for p in (place / "out").rglob("*") if p.is_file()} == before
 
 
@@ -254,9 +254,9 @@ def test_unknown_module_is_refused_with_known_ones(
     run: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run("--module", "mall") == errors.USAGE
-    said = capsys.readouterr().err
-    assert "no module 'mall' in " in said
-    assert "specs: there are small\nhint: did you mean small?" in said
+    printed = capsys.readouterr().err
+    assert "no module 'mall' in " in printed
+    assert "specs: there are small\nhint: did you mean small?" in printed
 
 
 def test_no_output_gives_no_stale_files(run: Callable[..., int], place: Path) -> None:
@@ -320,10 +320,10 @@ def test_spec_error_writes_nothing(
 ) -> None:
     (place / "specs" / "small" / "rpci.yaml").write_text("spec: rpci\n")
     assert run() == errors.DATA
-    said = capsys.readouterr().err
-    assert "rpci.yaml:1: the key 'doc' is missing" in said
-    assert "rpci.yaml:1: the key 'messages' is missing" in said
-    assert said.endswith("\nvmtgen: 4 errors\n")
+    printed = capsys.readouterr().err
+    assert "rpci.yaml:1: the key 'doc' is missing" in printed
+    assert "rpci.yaml:1: the key 'messages' is missing" in printed
+    assert printed.endswith("\nvmtgen: 4 errors\n")
     assert not (place / "out").exists()
 
 
@@ -332,9 +332,9 @@ def test_missing_directory_is_reported_with_its_option(
     run: Callable[..., int], place: Path, capsys: pytest.CaptureFixture[str], option: str
 ) -> None:
     assert run(f"--{option}={place / 'nowhere'}") == errors.NO_INPUT
-    said = capsys.readouterr().err
-    assert "nowhere: no such directory" in said
-    assert f"hint: --{option} names the directory" in said
+    printed = capsys.readouterr().err
+    assert "nowhere: no such directory" in printed
+    assert f"hint: --{option} names the directory" in printed
 
 
 def test_unwritable_output_is_reported(

@@ -50,9 +50,9 @@ def test_unknown_module_is_refused_with_known_ones(
     verb: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert cli.main([verb, "--module", "vnt"]) == 64
-    said = capsys.readouterr().err
-    assert "no module 'vnt' in specs: there" in said
-    assert "did you mean vmt?" in said
+    printed = capsys.readouterr().err
+    assert "no module 'vnt' in specs: there" in printed
+    assert "did you mean vmt?" in printed
 
 
 def test_linter_accepts_module_name_for_built_file(

@@ -11,7 +11,7 @@ from vmtgen.common.located import LocatedErrors, load_yaml
 from vmtgen.compiler import generate
 from vmtgen.compiler.filters import c_macro, c_name
 
-from .every_entry import MODULES, Laboratory, changes
+from .every_entry import MODULES, SpecsTrial, changes
 
 ROOT = Path(__file__).resolve().parents[2]
 NEEDS = ROOT / "templates" / "vmt" / "needs.yaml"
@@ -101,7 +101,7 @@ def test_value_macros_match_variables(needed: dict[str, list[str]], written: str
 
 
 @pytest.mark.parametrize(
-    ("file", "old", "new", "said"),
+    ("file", "old", "new", "message"),
     [
         (
             "driver.yaml",
@@ -166,7 +166,7 @@ def test_value_macros_match_variables(needed: dict[str, list[str]], written: str
     ],
 )
 def test_missing_required_entry_is_located_error(
-    tmp_path: Path, file: str, old: str, new: str, said: str
+    tmp_path: Path, file: str, old: str, new: str, message: str
 ) -> None:
     specs = tmp_path / "specs"
     shutil.copytree(ROOT / "specs", specs)
@@ -177,19 +177,19 @@ def test_missing_required_entry_is_located_error(
     with pytest.raises(LocatedErrors) as caught:
         generate.outputs(ROOT / "templates", specs, ["vmt"])
     (line,) = [str(problem) for problem in caught.value.problems]
-    assert re.search(rf"{file}:\d+: .*{re.escape(said)}", line), line
+    assert re.search(rf"{file}:\d+: .*{re.escape(message)}", line), line
 
 
 @pytest.mark.parametrize("module", MODULES)
 def test_changed_entry_is_located_error_or_compiles(tmp_path: Path, module: str) -> None:
     """A sample; ``make soak`` tries every entry of every spec."""
-    laboratory = Laboratory(tmp_path, module)
+    trial = SpecsTrial(tmp_path, module)
     everything = changes(module)
     # Beside the sample, texts that the C must not take for a format.
     sample = everything[7 :: 101 if module == "vmt" else 29]
     chosen = sample + [each for each in everything if each.path == ("doc",)]
     assert len(chosen) > 20
-    assert [f"{each}: {said}" for each in chosen if (said := laboratory.trouble(each))] == []
+    assert [f"{each}: {trouble}" for each in chosen if (trouble := trial.trouble(each))] == []
 
 
 def test_unused_action_is_an_error(tmp_path: Path) -> None:

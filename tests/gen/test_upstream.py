@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from vmtgen.cli import main
 from vmtgen.common.errors import CannotCreateError, ReportedError
-from vmtgen.package.upstream import EDITS, MANIFEST, files, lay_out, misfits
+from vmtgen.package.upstream import EDITS, MANIFEST, edit_mismatches, files, lay_out
 
 FRAGMENT = "sys/dev/vmt/files.vmt"
 MODULE = "sys/modules/vmt/Makefile"
@@ -155,7 +155,7 @@ def test_empty_directory_is_filled(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "said"),
+    ("modify", "message"),
     [
         (lambda out: (out / "sys/a.c").write_text("mine\n"), "sys/a.c: was changed since"),
         (lambda out: (out / "notes").write_text("mine\n"), "notes: was changed since"),
@@ -165,13 +165,13 @@ def test_empty_directory_is_filled(tmp_path: Path) -> None:
         (lambda out: (out / MANIFEST).write_bytes(b""), "EDITS: was changed since"),
     ],
 )
-def test_modified_output_is_refused(tmp_path: Path, spoil: object, said: str) -> None:
+def test_modified_output_is_refused(tmp_path: Path, modify: object, message: str) -> None:
     out = tmp_path / "tree"
     lay_out(FEW, out)
-    assert callable(spoil)
-    spoil(out)
+    assert callable(modify)
+    modify(out)
     before = _tree(out)
-    with pytest.raises(CannotCreateError, match=re.escape(said)) as caught:
+    with pytest.raises(CannotCreateError, match=re.escape(message)) as caught:
         lay_out({"sys/b.c": "b\n"}, out)
     assert caught.value.hint is not None
     assert "--out" in caught.value.hint
@@ -211,7 +211,7 @@ def sys(texts: dict[str, str], tmp_path: Path) -> Path:
 @pytest.mark.parametrize("line", ["keep\tsys/a", "drop\tsys/a", "delete\ta\tb", "add\t\tb", "x"])
 def test_invalid_edit_line_is_an_error(sys: Path, line: str) -> None:
     with pytest.raises(ReportedError, match=r"EDITS:2: not an action"):
-        misfits(f"# comment\n{line}\n", sys)
+        edit_mismatches(f"# comment\n{line}\n", sys)
 
 
 def test_matching_tree_has_no_mismatch(
@@ -234,10 +234,10 @@ def test_each_missing_line_is_reported(texts: dict[str, str], sys: Path) -> None
             expected = f"{there[0].replace(' ', chr(9))}\t# a comment\n"
             assert whole.count(expected) == 1
             path.write_text(whole.replace(expected, f"#{expected}"))
-        (found,) = misfits(texts[EDITS], sys)
+        (found,) = edit_mismatches(texts[EDITS], sys)
         assert found.startswith(f"{file}: ")
         path.write_text(whole)
-    assert misfits(texts[EDITS], sys) == []
+    assert edit_mismatches(texts[EDITS], sys) == []
 
 
 def test_mismatch_exits_1(sys: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -253,4 +253,4 @@ def test_real_tree_has_expected_places(texts: dict[str, str]) -> None:
     tree = os.environ.get("NETBSD_SYS")
     if not tree:
         pytest.skip("NETBSD_SYS=/usr/src/sys is not set")
-    assert misfits(texts[EDITS], Path(tree)) == []
+    assert edit_mismatches(texts[EDITS], Path(tree)) == []

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 MACHINES = ("amd64", "i386", "aarch64")
-FAMILIAR = Path(__file__).parent / "checks" / "familiar.h"
+ANNOTATIONS = Path(__file__).parent / "checks" / "annotations.h"
 
 # Warnings of -Weverything that are off, and why.  Another clang may have more.
 WARNINGS_OFF = {
@@ -57,7 +57,7 @@ WARNINGS_OFF = {
     "used-but-marked-unused": "inline functions of NetBSD's headers are marked so",
 }
 
-# Beyond those that are on by default.  The allocator of familiar.h is recognized by attributes,
+# Beyond those that are on by default.  The allocator of annotations.h is recognized by attributes,
 # for which the analyzer has to be optimistic: what is freed was allocated, of whatever kind.
 # Without alpha.security: it dislikes the step from a member to its structure in pslist(9).
 _CHECKERS = (
@@ -112,14 +112,14 @@ def analyzed(
 
     ``nodes`` is how many states of a function clang looks at before it gives up (its own number).
     """
-    familiar = ("-include", str(FAMILIAR))
+    annotations = ("-include", str(ANNOTATIONS))
     if compiler == "gcc":
         # It also analyzes the files that a file includes: vmt_module.c would repeat its parts.
         files = [file for file in files if file.name != "vmt_module.c"]
-        found = _look(files, machine, compiler, (*familiar, *_GCC))
+        found = _look(files, machine, compiler, (*annotations, *_GCC))
         # The build checks its ordinary warnings.
         return [finding for finding in found if finding.check.startswith("analyzer-")]
-    return _look(files, machine, compiler, (*familiar, *_CLANG, f"max-nodes={nodes}"))
+    return _look(files, machine, compiler, (*annotations, *_CLANG, f"max-nodes={nodes}"))
 
 
 def _look(

@@ -22,7 +22,7 @@ NODES = 40_000
 _EXPECTED = re.compile(r"(zig|gcc) ([\w.-]+)")
 
 
-def _said(findings: list[c_checks.Finding]) -> str:
+def _listed(findings: list[c_checks.Finding]) -> str:
     return "\n".join(finding.text for finding in findings)
 
 
@@ -47,7 +47,7 @@ def _for_analysis(machine: str) -> list[Path]:
 @pytest.mark.parametrize("machine", c_checks.MACHINES)
 def test_weverything_reports_only_explained_warnings(machine: str) -> None:
     findings = c_checks.enabled(c_checks.everything(c_checks.driver(machine), machine))
-    assert not findings, _said(findings)
+    assert not findings, _listed(findings)
 
 
 def test_enabled_warning_is_reported_and_disabled_is_not(tmp_path: Path) -> None:
@@ -58,8 +58,8 @@ def test_enabled_warning_is_reported_and_disabled_is_not(tmp_path: Path) -> None
         "\tswitch (y) {\n\tcase 1:\n\t\treturn 2;\n\t}\n\treturn y;\n}\n"
     )
     findings = c_checks.everything([source], "amd64")
-    heard = {(finding.line, finding.check) for finding in findings}
-    assert heard == {(5, "shorten-64-to-32"), (7, "switch-default")}
+    received = {(finding.line, finding.check) for finding in findings}
+    assert received == {(5, "shorten-64-to-32"), (7, "switch-default")}
     assert [finding.check for finding in c_checks.enabled(findings)] == ["shorten-64-to-32"]
 
 
@@ -73,14 +73,14 @@ def test_uncompilable_file_is_not_reported_clean(tmp_path: Path) -> None:
 @pytest.mark.parametrize("machine", ["amd64", "aarch64"])
 def test_clang_analyzer_finds_nothing(machine: str) -> None:
     findings = c_checks.analyzed(_for_analysis(machine), machine, "zig", nodes=NODES)
-    assert not findings, _said(findings)
+    assert not findings, _listed(findings)
 
 
 @pytest.mark.parametrize("machine", ["amd64", "aarch64"])
 def test_gcc_analyzer_finds_nothing(machine: str, require_tool: Callable[[str], str]) -> None:
     require_tool(load_targets().machine(machine).gcc_command)
     findings = c_checks.analyzed(_for_analysis(machine), machine, "gcc")
-    assert not findings, _said(findings)
+    assert not findings, _listed(findings)
 
 
 @pytest.mark.parametrize("machine", ["amd64", "aarch64"])
@@ -98,7 +98,7 @@ def test_analyzer_finds_exactly_the_planted_defects(
     ]
     assert expected
     found = c_checks.analyzed([DEFECTS], machine, compiler)
-    assert [(finding.line, finding.check) for finding in found] == expected, _said(found)
+    assert [(finding.line, finding.check) for finding in found] == expected, _listed(found)
 
 
 def test_analyzer_detects_leak_in_driver(tmp_path: Path) -> None:

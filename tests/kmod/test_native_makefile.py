@@ -18,7 +18,7 @@ from vmtgen.targets import load_targets
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-STAND_IN = Path(__file__).parent / "netbsd"
+STUB_MK = Path(__file__).parent / "netbsd"
 VERSION = 1_100_000_000
 # WARNS=5 of NetBSD's share/mk/bsd.sys.mk, without the flags that bsd.kmodule.mk removes; as errors.
 WARNINGS = (
@@ -36,7 +36,7 @@ class Place(NamedTuple):
     make: str
 
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
-        command = [self.make, "-r", "-m", str(STAND_IN), f"S={self.sys}", *words]
+        command = [self.make, "-r", "-m", str(STUB_MK), f"S={self.sys}", *words]
         return subprocess.run(command, cwd=self.kmod, capture_output=True, text=True, check=False)
 
 
@@ -75,7 +75,7 @@ def test_install_keeps_module_of_the_system(place: Place) -> None:
 
 def test_kernel_sources_default_to_usr_src(place: Place) -> None:
     result = subprocess.run(
-        [place.make, "-r", "-m", str(STAND_IN), "KMODULEDIR=/x", "-n"],
+        [place.make, "-r", "-m", str(STUB_MK), "KMODULEDIR=/x", "-n"],
         cwd=place.kmod,
         capture_output=True,
         text=True,

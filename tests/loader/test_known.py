@@ -39,17 +39,17 @@ def test_nm_output_is_parsed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "printed"),
     [("", "no global symbol in it"), ("hz is a variable\n", "line 1: not a line of nm(1)")],
 )
 def test_invalid_symbol_list_is_refused(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, said: str
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, printed: str
 ) -> None:
     path = tmp_path / "symbols"
     path.write_text(text)
     assert cli.main(["lint", "--symbols", str(path), str(BASE)]) == 65
     err = capsys.readouterr().err
-    assert said in err
+    assert printed in err
     assert "hint: on NetBSD, nm /netbsd > FILE writes it" in err
     assert cli.main(["lint", "--symbols", str(tmp_path / "none"), str(BASE)]) == 66
 
@@ -64,9 +64,9 @@ def test_symbols_given_by_user_take_precedence(
     assert cli.main(["lint", "--symbols", str(path), str(BASE)]) == 0
     path.write_text("\n".join(known.names - {"mutex_init"}))
     assert cli.main(["lint", "--symbols", str(path), str(BASE)]) == 65
-    said = capsys.readouterr().out
-    assert "mutex_init: error: not among the kernel's" in said
-    assert "the kernel says: symbol `mutex_init' not found" in said
+    printed = capsys.readouterr().out
+    assert "mutex_init: error: not among the kernel's" in printed
+    assert "the kernel says: symbol `mutex_init' not found" in printed
     path.write_text("\n".join(known.names | {"vmtk_worker"}))
     assert cli.main(["lint", "--symbols", str(path), str(BASE)]) == 65
     assert "global symbol `vmtk_worker' redefined" in capsys.readouterr().out

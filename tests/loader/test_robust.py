@@ -70,9 +70,9 @@ def test_names_in_file_cannot_control_terminal(
     data = BASE.read_bytes().replace(b"\0mutex_init\0", b"\0\x1b[2J\nx\xff\xfe__\0")
     path.write_bytes(data)
     assert cli.main(["lint", "--release", "10.99.12", str(path)]) == 65
-    said = capsys.readouterr().out
-    assert r"\x1b[2J\nx" in said
-    assert "\x1b" not in said
+    printed = capsys.readouterr().out
+    assert r"\x1b[2J\nx" in printed
+    assert "\x1b" not in printed
     assert cli.main(["show", str(path)]) == 0
     assert "\x1b" not in capsys.readouterr().out
 

@@ -37,10 +37,10 @@ def test_simulator_result_matches_real_kernel(mutants: list[Mutant]) -> None:
         if not agrees(mutant.verdict, result):
             wrong.append((mutant.name, mutant.what, mutant.verdict["errno"], result))
         elif isinstance(result, int) and result != 0 and mutant.name not in BEHIND:
-            said, expected = _plain(console), _plain(mutant.verdict["console"])
+            message, expected = _plain(console), _plain(mutant.verdict["console"])
             # The recording has only the first lines of a long output.
-            if said[: len(expected)] != expected:
-                wrong.append((mutant.name, mutant.what, expected, said))
+            if message[: len(expected)] != expected:
+                wrong.append((mutant.name, mutant.what, expected, message))
     assert wrong == []
 
 

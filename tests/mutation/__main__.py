@@ -177,7 +177,7 @@ def judged(
 ) -> int:
     """Try the mutants of a room; return how many survive without an explanation."""
 
-    def innocent(copied: Copy) -> float:
+    def time_unchanged(copied: Copy) -> float:
         began = time.monotonic()
         if not copied.tests_pass(room):
             raise SystemExit(f"{room.name}: the tests fail with nothing changed")
@@ -194,7 +194,7 @@ def judged(
         return alive
 
     with ThreadPoolExecutor(copies.qsize()) as pool:
-        patience = max(pool.map(innocent, list(copies.queue)))
+        patience = max(pool.map(time_unchanged, list(copies.queue)))
         survived = list(pool.map(attempt, chosen))
     survivors = [site for site, alive in zip(chosen, survived, strict=True) if alive]
     strange = sum(site.key not in reasons for site in survivors)

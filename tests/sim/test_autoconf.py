@@ -162,7 +162,7 @@ VIOLATIONS = {
 }
 
 
-def _life(machine: Machine) -> None:
+def _run_cycle(machine: Machine) -> None:
     machine.kernel.run_for(5_500_000_000)
     machine.do("sysctl", {"machdep.classic0.step": 2})
     machine.do("detach", "classic0")
@@ -174,7 +174,7 @@ def test_planted_bug_panics_at_its_line(bug: int) -> None:
     machine = _classic(bug=bug)
     rule, words = PANICS[bug]
     with pytest.raises(KernelPanic) as caught:
-        _life(machine)
+        _run_cycle(machine)
     assert caught.value.rule == rule
     assert words in caught.value.message
     for line in marked("classic", f"planted: {rule}"):
@@ -184,7 +184,7 @@ def test_planted_bug_panics_at_its_line(bug: int) -> None:
 @pytest.mark.parametrize("bug", VIOLATIONS)
 def test_planted_bug_is_reported_at_its_line(bug: int) -> None:
     machine = _classic(bug=bug)
-    _life(machine)
+    _run_cycle(machine)
     rule, words = VIOLATIONS[bug]
     (violation,) = [v for v in machine.kernel.violations if v.rule == rule]
     assert words in violation.message

@@ -150,7 +150,7 @@ def test_request_past_end_is_completed_too(
 
 
 @pytest.mark.parametrize(
-    ("step", "said"),
+    ("step", "output"),
     [
         ("guest.write: {name: a, directory: /}", "expected a directory, or `name`"),
         ("guest.open: {device: a, flags: [append]}", "append"),
@@ -161,14 +161,14 @@ def test_request_past_end_is_completed_too(
     ],
 )
 def test_error_in_step_is_reported_with_line(
-    step: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    step: str, output: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "bad.yaml"
     path.write_text(f"summary: x\nsteps:\n  - at: 1\n    {step}\n")
     assert cli.main(["run", str(built("seven")), "--scenario", str(path)]) == 65
     printed = capsys.readouterr().err
     assert "bad.yaml:4:" in printed
-    assert said in printed
+    assert output in printed
 
 
 def test_wait_may_be_fraction_of_second() -> None:

@@ -90,28 +90,28 @@ def outcome(
 
 def test_run_panics_only_if_kernel_does(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """BUG 3 destroys a condition variable that its thread uses afterwards."""
-    status, said, findings = outcome(capsys, tmp_path, 3, "generic", "worker")
+    status, printed, findings = outcome(capsys, tmp_path, 3, "generic", "worker")
     assert (status, findings[0]["rule"]) == (3, "condvar-uninitialised")
-    assert "panic: cv_" in said
-    assert "verdict  PANIC: the kernel would have panicked" in said
-    status, said, findings = outcome(capsys, tmp_path, 3, "none", "worker")
+    assert "panic: cv_" in printed
+    assert "verdict  PANIC: the kernel would have panicked" in printed
+    status, printed, findings = outcome(capsys, tmp_path, 3, "none", "worker")
     assert (status, findings[0]["rule"]) == (1, "condvar-uninitialised")
-    assert "panic:" not in said
-    assert "verdict  FAILED" in said
+    assert "panic:" not in printed
+    assert "verdict  FAILED" in printed
     assert (
         "noticed  not by this kernel: it continues, and is damaged or waits forever; kernels"
-        in (said)
+        in (printed)
     )
-    assert said.splitlines()[-1].endswith("--kernel-options none --scenario alone")
+    assert printed.splitlines()[-1].endswith("--kernel-options none --scenario alone")
 
 
 def test_undetected_violation_is_no_panic(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     """BUG 5 writes one byte after an object."""
-    status, said, findings = outcome(capsys, tmp_path, 5, "all")
+    status, printed, findings = outcome(capsys, tmp_path, 5, "all")
     assert (status, findings[0]["rule"]) == (1, "out-of-bounds")
-    assert "panic" not in said.lower()
+    assert "panic" not in printed.lower()
     assert findings[0]["noticed"] == "by no kernel: it continues, and is damaged or waits forever"
 
 
@@ -119,12 +119,12 @@ def test_harmless_violation_is_a_warning(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     """BUG 8 does not end the line of attach."""
-    status, said, findings = outcome(capsys, tmp_path, 8, "all")
+    status, printed, findings = outcome(capsys, tmp_path, 8, "all")
     assert (status, findings[0]["rule"], findings[0]["status"]) == (0, "attach-line", 0)
-    assert "attach-line: classic0's attach function did not end its console line" in said
-    assert said.count("\nwarning  ") == 1
-    assert "finding  " not in said
-    assert "verdict  ok: every property held" in said
+    assert "attach-line: classic0's attach function did not end its console line" in printed
+    assert printed.count("\nwarning  ") == 1
+    assert "finding  " not in printed
+    assert "verdict  ok: every property held" in printed
 
 
 def test_unknown_option_is_refused_with_known_ones(
@@ -133,6 +133,6 @@ def test_unknown_option_is_refused_with_known_ones(
     with pytest.raises(SystemExit) as refused:
         cli.main(["run", "x.kmod", "--kernel-options", "DIAGNOSTICS"])
     assert refused.value.code == 64
-    said = " ".join(capsys.readouterr().err.split())
-    assert "'DIAGNOSTICS' is not a debug option of a kernel" in said
-    assert "DIAGNOSTIC, DEBUG, LOCKDEBUG" in said
+    printed = " ".join(capsys.readouterr().err.split())
+    assert "'DIAGNOSTICS' is not a debug option of a kernel" in printed
+    assert "DIAGNOSTIC, DEBUG, LOCKDEBUG" in printed

@@ -147,11 +147,11 @@ def test_without_debug_twin_locations_are_function_and_offset(tmp_path: Path) ->
 
 def test_debug_kernel_logs_module_not_from_file_system() -> None:
     """module_do_load() in sys/kern/kern_module.c prints it only with DEBUG."""
-    for checks, said in (
+    for checks, message in (
         (OPTIONS.values(), ["WARNING: module error: vfs load failed for `nothing', error 2"]),
         ((), []),
     ):
         machine = Machine(built("classic"), checks=frozenset(checks))
         before = len(machine.console)
         assert machine.do("load", "nothing") == ENOENT
-        assert machine.console[before:] == said
+        assert machine.console[before:] == message

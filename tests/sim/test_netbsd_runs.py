@@ -54,15 +54,15 @@ def test_fragment_is_replaced_only_in_its_function() -> None:
 
 
 @pytest.mark.parametrize(
-    ("function", "old", "said"),
+    ("function", "old", "message"),
     [
         ("third", "return 1", "there is no function third"),
         ("second", "return", "'return' is 2 times in second"),
         ("second", "return 3", "'return 3' is 0 times in second"),
     ],
 )
-def test_missing_or_repeated_fragment_is_an_error(function: str, old: str, said: str) -> None:
-    with pytest.raises(FragmentError, match=said):
+def test_missing_or_repeated_fragment_is_an_error(function: str, old: str, message: str) -> None:
+    with pytest.raises(FragmentError, match=message):
         broken_text(TEXT, Break("two.c", function, old, ""))
 
 

@@ -137,15 +137,15 @@ def test_other_seed_gives_other_schedule(driver: dict[str, Path]) -> None:
 
 
 def test_three_machines_send_same_messages(driver: dict[str, Path]) -> None:
-    said = {}
+    traces = {}
     for machine in MACHINES:
         simulation, _outcome = _run(driver[machine])
-        said[machine] = [
+        traces[machine] = [
             event["request"]
             for event in simulation.trace.events
             if event.kind == "rpci" and not event["request"].startswith(b"SetGuestInfo")
         ]
-    assert said["amd64"] == said["i386"] == said["aarch64"]
+    assert traces["amd64"] == traces["i386"] == traces["aarch64"]
 
 
 def test_panic_has_its_own_exit_status(tmp_path: Path) -> None:

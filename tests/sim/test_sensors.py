@@ -42,7 +42,7 @@ def test_sensor_is_shown_by_envstat(
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "said"),
+    ("old", "new", "printed"),
     [
         ("without: [swwdog], ", "", "global symbol `swwdog_cd' redefined"),
         ("degrees: 21", "degree: 21", "modload: EINVAL (22)"),
@@ -50,10 +50,10 @@ def test_sensor_is_shown_by_envstat(
     ],
 )
 def test_guest_settings_of_scenario_apply(
-    old: str, new: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    old: str, new: str, printed: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert _run(tmp_path, SCENARIO.replace(old, new)) == 1
-    assert said in capsys.readouterr().out
+    assert printed in capsys.readouterr().out
 
 
 def test_device_left_in_list_fails_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -401,10 +401,10 @@ def test_event_without_memory_is_lost_silently() -> None:
     power = machine.kernel.subject(SysmonPower)
     power.open()
     machine.kernel.subject(Kmem).refuse = lambda _size: True
-    said = machine.console
+    before = machine.console
     machine.call("press", POWER, PRESSED)
     assert not power.waiting
-    assert machine.console == said
+    assert machine.console == before
 
 
 def test_kernel_messages_for_lid_and_ac_adapter() -> None:

@@ -54,10 +54,10 @@ def test_overflowing_period_panics(tmp_path: Path, capsys: pytest.CaptureFixture
     scenario.write_text(SCENARIO, encoding="utf-8")
     capsys.readouterr()
     assert vmtsim.main(["run", "--scenario", str(scenario), str(module)]) == 3
-    said = " ".join(capsys.readouterr().out.split())
-    assert "finding 4.0" in said
-    assert "callout-ticks: callout_schedule by vmt_sysctl_update_clock_sync_period" in said
-    assert "with -100 ticks" in said
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "finding 4.0" in printed
+    assert "callout-ticks: callout_schedule by vmt_sysctl_update_clock_sync_period" in printed
+    assert "with -100 ticks" in printed
 
 
 @pytest.mark.skipif(not SYS, reason="NETBSD_SYS=/usr/src/sys is not set")

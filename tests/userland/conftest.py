@@ -73,4 +73,4 @@ def start(tmp_path: Path, kmod: Path) -> Iterator[Callable[..., Any]]:
     yield begin
     for each in guests:
         if each.process.returncode is None:
-            assert each.close() == 0, each.said + each.errors
+            assert each.close() == 0, each.output + each.errors

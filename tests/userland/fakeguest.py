@@ -336,9 +336,9 @@ def _modload(state: dict[str, Any], arguments: list[str]) -> int:
     force = "-f" in arguments
     name = arguments[-1]
 
-    def no(text: str, said: str = "") -> int:
-        if said:
-            _log(state, f"WARNING: module error: {said}")
+    def no(text: str, message: str = "") -> int:
+        if message:
+            _log(state, f"WARNING: module error: {message}")
         return _complain(f"modload: {name}: {text}")
 
     if "/" not in name:

@@ -70,9 +70,9 @@ def play(root: Path, rounds: int, seed: int = 1) -> list[str]:
         change(root, verb)
         clean.append(contents(root))
     wrong = []
-    dice = random.Random(seed)
+    rng = random.Random(seed)
     for number in range(rounds):
-        verbs = tuple(dice.choice(VERBS) for _ in range(2))
+        verbs = tuple(rng.choice(VERBS) for _ in range(2))
         statuses = at_once(root, verbs)
         words = " and ".join(" ".join(verb) for verb in verbs)
         if statuses != [0, 0]:

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vmtsim.fakeguest import machine, server, standin, tree
+from vmtsim.fakeguest import machine, server, stubtool, tree
 
 from tests import forked
 from tests.patience import HANG
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 # The imports of a starting guest: it is a fork of this process, and does not repeat them.
 _IMPORTED = (machine, server, tree)
-_STAND_IN = Path(standin.__file__).read_text(encoding="utf-8").partition("from __future__")[2]
+_STUB = Path(stubtool.__file__).read_text(encoding="utf-8").partition("from __future__")[2]
 _DAEMONS = ("powerd", "vmtoolsd")
 
 
@@ -36,11 +36,11 @@ def answer(path: Path, command: tuple[str, ...]) -> tuple[Any, ...] | None:
     """
     if path.name in _DAEMONS or not os.access(path, os.X_OK):
         return None
-    if not path.read_bytes().endswith(_STAND_IN.encode()):
+    if not path.read_bytes().endswith(_STUB.encode()):
         return None
     try:
-        found = standin.ask(standin.find_root(str(path)), _tool(path.name, command[1:]))
-    except standin.NoGuestError as error:
+        found = stubtool.ask(stubtool.find_root(str(path)), _tool(path.name, command[1:]))
+    except stubtool.NoGuestError as error:
         return command, 1, "", f"{path.name}: {error}\n"
     return command, found["status"], found["out"], found["err"]
 
@@ -55,22 +55,22 @@ class SimGuest:
             "vmtsim", "guest", "--root", root, *options, module,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
-        self.said = ""
+        self.output = ""
         self._children: list[subprocess.Popen[str]] = []
         assert self.process.stdout is not None
         for line in self.process.stdout:
-            self.said += line
+            self.output += line
             if line == "ready\n":
                 return
         self.close()
-        raise AssertionError(self.said + self.errors)
+        raise AssertionError(self.output + self.errors)
 
     errors = ""
 
     def control(self, *words: str) -> tuple[int, str]:
         """Run `vmtsim guest-control ROOT WORDS`; its status and output."""
         request = {"control": words[0], "arguments": words[1:]}
-        answer = standin.ask(str(self.root), request)
+        answer = stubtool.ask(str(self.root), request)
         return answer["status"], answer["out"] + answer["err"]
 
     def advance(self, seconds: float) -> None:
@@ -103,7 +103,7 @@ class SimGuest:
         return subprocess.CompletedProcess(*result)
 
     def dmesg(self) -> str:
-        answer = standin.ask(str(self.root), _tool("dmesg", ()))
+        answer = stubtool.ask(str(self.root), _tool("dmesg", ()))
         return str(answer["out"])
 
     @property
@@ -157,7 +157,7 @@ class SimGuest:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         out, self.errors = self.process.communicate(timeout=HANG)
-        self.said += out
+        self.output += out
         return self.process.returncode
 
     def kill(self) -> None:

@@ -80,11 +80,11 @@ def test_hanging_tool_is_stopped(
 
     run = system.Tools.run
 
-    def impatient(tools: system.Tools, *command: str) -> system.Result:
+    def run_with_short_limit(tools: system.Tools, *command: str) -> system.Result:
         hangs = " ".join(command) == DETACH
         return run(tools, *command, limit=0.3 if hangs else HANG)
 
-    monkeypatch.setattr(system.Tools, "run", impatient)
+    monkeypatch.setattr(system.Tools, "run", run_with_short_limit)
     guest.set(faults={DETACH: "hang"})
     done = vmtctl("detach")
     assert done.status == exits.UNAVAILABLE

@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 NODE = "machdep.vmt0.net.dns"
 LIBC = "libexec/resolvconf/libc.d"
 CONF = "nameserver 192.0.2.53\nsearch example.org example.net\n"
-SAID = "nameserver 192.0.2.53 domain example.org search example.org example.net"
+EXPECTED = "nameserver 192.0.2.53 domain example.org search example.org example.net"
 
 # The result of NetBSD's resolver for a file: lib/libc/resolv/res_init.c, resolv.conf(5).
 FILES = [
     ("", ""),
-    (CONF, SAID),
+    (CONF, EXPECTED),
     ("nameserver 192.0.2.53\n", "nameserver 192.0.2.53"),
     ("domain example.org\n", "domain example.org search example.org"),
     ("search a.example\ndomain b.example\n", "domain b.example search b.example"),
@@ -40,9 +40,9 @@ FILES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("text", "said"), FILES)
-def test_resolver_configuration_is_passed_to_driver(text: str, said: str) -> None:
-    assert resolver.words(text) == said
+@pytest.mark.parametrize(("text", "value"), FILES)
+def test_resolver_configuration_is_passed_to_driver(text: str, value: str) -> None:
+    assert resolver.words(text) == value
 
 
 def test_without_search_domain_host_domain_is_used() -> None:
@@ -53,10 +53,10 @@ def test_without_search_domain_host_domain_is_used() -> None:
 
 @given(st.text(max_size=3000))
 def test_file_content_is_passed_within_node_limits(text: str) -> None:
-    said = resolver.words(text)
-    assert len(said) <= 1023
-    assert said.isascii()
-    assert "\n" not in said
+    value = resolver.words(text)
+    assert len(value) <= 1023
+    assert value.isascii()
+    assert "\n" not in value
 
 
 @pytest.fixture
@@ -67,11 +67,11 @@ def ours(guest: Any) -> Any:
 
 
 def test_update_is_idempotent_and_a_dry_run_changes_nothing(vmtctl: Control, ours: Any) -> None:
-    assert SAID in vmtctl("dns", "update", "-n").out
+    assert EXPECTED in vmtctl("dns", "update", "-n").out
     assert NODE not in ours.get()["nodes"]
     done = vmtctl("dns", "update", "--json").json
-    assert (done["changed"], done["dns"]) == (True, SAID)
-    assert ours.get()["nodes"][NODE] == SAID
+    assert (done["changed"], done["dns"]) == (True, EXPECTED)
+    assert ours.get()["nodes"][NODE] == EXPECTED
     assert vmtctl("dns", "update", "--json").json["changed"] is False
     (ours.root / "etc/resolv.conf").unlink()
     assert vmtctl("dns", "update").status == 0
@@ -91,7 +91,7 @@ def test_attach_passes_name_servers(vmtctl: Control, ours: Any) -> None:
     ours.set(attached=None, nodes={})
     assert "name servers" in vmtctl("attach", "-n").out
     assert vmtctl("attach").status == 0
-    assert ours.get()["nodes"].get(NODE) == SAID
+    assert ours.get()["nodes"].get(NODE) == EXPECTED
 
 
 def test_resolvconf_hook_is_installed_and_removed(vmtctl: Control, guest: Any) -> None:
@@ -125,14 +125,14 @@ def test_hook_never_fails_resolvconf(tmp_path: Any, there: bool) -> None:
     """openresolv's libc.in adds up the exit statuses of the scripts in libc.d."""
     program = tmp_path / "vmtctl"
     if there:
-        program.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/said\nexit 70\n')
+        program.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/arguments\nexit 70\n')
         program.chmod(0o755)
     script = tmp_path / "hook"
     script.write_bytes(dns.SCRIPT.replace(b"/usr/pkg/bin/vmtctl", str(program).encode()))
     assert subprocess.run(["/bin/sh", script], check=False).returncode == 0
-    assert (tmp_path / "said").exists() == there
+    assert (tmp_path / "arguments").exists() == there
     if there:
-        assert (tmp_path / "said").read_text() == "-q dns update\n"
+        assert (tmp_path / "arguments").read_text() == "-q dns update\n"
 
 
 def test_real_driver_accepts_name_servers(
@@ -141,4 +141,4 @@ def test_real_driver_accepts_name_servers(
     guest = start()
     (guest.root / "etc/resolv.conf").write_text(CONF)
     assert Control(guest, capsys)("dns", "update").status == 0
-    assert guest.tool("sbin/sysctl", "-n", NODE).stdout == f"{SAID}\n"
+    assert guest.tool("sbin/sysctl", "-n", NODE).stdout == f"{EXPECTED}\n"

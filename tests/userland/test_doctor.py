@@ -85,11 +85,11 @@ _LONG = "slewing back, for long; see clock_sync.now"
 def _nodes(**values: str) -> Callable[[Any], None]:
     """Change the driver's values in nodes below machdep.vmt0."""
 
-    def say(guest: Any) -> None:
+    def change(guest: Any) -> None:
         nodes = {f"machdep.vmt0.{k.replace('__', '.')}": value for k, value in values.items()}
         guest.set(nodes={**guest.get()["nodes"], **nodes})
 
-    return say
+    return change
 
 
 def _processes(*more: list[Any]) -> Callable[[Any], None]:

@@ -153,11 +153,13 @@ def test_value_with_nul_is_returned_whole(vmtctl: Control, ours: Any) -> None:
     assert vmtctl("guestinfo", "get", "a", "--json").json["value"] == "a\0b\0"
 
 
-EVIL = "\x1b]0;owned\x07\x1b[2J a\rb \x9b31m \u202e c\n"
+CONTROL_CHARACTERS = "\x1b]0;owned\x07\x1b[2J a\rb \x9b31m \u202e c\n"
 
 
 def test_host_data_is_escaped_on_terminal(ours: Any) -> None:
-    ours.set(guestinfo={"guestinfo.userdata": EVIL, "guestinfo.x": EVIL})
+    ours.set(
+        guestinfo={"guestinfo.userdata": CONTROL_CHARACTERS, "guestinfo.x": CONTROL_CHARACTERS}
+    )
     for words in (("get", "x"), ("list", "x")):
         shown = on_a_terminal(ours, "guestinfo", *words)
         assert not {"\x1b", "\x07", "\x9b", "\u202e"} & set(shown), words

@@ -162,14 +162,14 @@ def test_rollback_keeps_file_changed_by_others(
     (tmp_path / "file").write_text("old")
     tree = Tree(str(tmp_path))
 
-    class Meanwhile(Planted):
+    class ChangedDuringApply(Planted):
         def do(self) -> None:
             (tmp_path / "file").write_text("theirs")
             raise Failure("planted")
 
     plan = Plan(tree)
     plan.put(tree.look("/file"), b"new")
-    plan.changes.append(Meanwhile(tree, "x", done=False))
+    plan.changes.append(ChangedDuringApply(tree, "x", done=False))
     with pytest.raises(
         Failure, match="/file was changed by another program at the same time"
     ) as caught:

@@ -20,7 +20,7 @@ from fakeguest import USERLAND, require
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-STANDIN = Path(__file__).parents[2] / "sim/vmtsim/fakeguest/root/etc/rc.subr"
+STUB_SUBR = Path(__file__).parents[2] / "sim/vmtsim/fakeguest/root/etc/rc.subr"
 # The settings of pkgsrc's sysutils/open-vm-tools, files/vmtools.sh 1.4, before load_rc_config.
 VMTOOLS = """\
 root={root}
@@ -57,9 +57,9 @@ FAILS = "echo failed >>{root}/log; exit 3"
 class Rc:
     """A directory with rc.subr, rc.conf and scripts; ``run`` is service(8)."""
 
-    def __init__(self, root: Path, subr: str, *, standin: bool) -> None:
+    def __init__(self, root: Path, subr: str, *, stub: bool) -> None:
         self.root = root
-        self.prefix = "" if standin else str(root)
+        self.prefix = "" if stub else str(root)
         self.write("etc/rc.subr", subr)
         self.write("etc/rc.conf", "vmtools=YES\nvmtctl=YES\n")
         self.write("var/run/empty", "")
@@ -100,13 +100,13 @@ class Rc:
 @pytest.fixture(params=["stub", "NetBSD's"])
 def rc(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Rc]:
     if request.param == "stub":
-        made = Rc(tmp_path, STANDIN.read_text(), standin=True)
+        made = Rc(tmp_path, STUB_SUBR.read_text(), stub=True)
     else:
         place = os.environ.get("NETBSD_ETC")
         if not place:
             pytest.skip("no rc.subr of NetBSD: NETBSD_ETC=/usr/src/etc names its directory")
         real = (Path(place) / "rc.subr").read_text()
-        made = Rc(tmp_path, real.replace("/etc/rc.conf", f"{tmp_path}/etc/rc.conf"), standin=False)
+        made = Rc(tmp_path, real.replace("/etc/rc.conf", f"{tmp_path}/etc/rc.conf"), stub=False)
     block = (USERLAND / "rc.d/vmtools.conf").read_text()
     if made.prefix:
         block = block.replace("/usr/pkg/bin/vmtctl", f"{made.prefix}/usr/pkg/bin/vmtctl")
@@ -172,25 +172,26 @@ def _vmtctl_script(rc: Rc) -> None:
 
 
 @pytest.mark.parametrize(
-    ("word", "said"), [("start", "load --module /x y"), ("stop", "unload"), ("status", "status")]
+    ("word", "arguments"),
+    [("start", "load --module /x y"), ("stop", "unload"), ("status", "status")],
 )
-def test_service_commands_are_vmtctl_commands(rc: Rc, word: str, said: str) -> None:
+def test_service_commands_are_vmtctl_commands(rc: Rc, word: str, arguments: str) -> None:
     rc.write("etc/rc.conf.d/vmtctl", "vmtctl_flags='--module /x y'\n")
     _vmtctl_script(rc)
     done = rc.run("vmtctl", word)
     assert done.returncode == 0, done.stderr
-    assert rc.log == [said]
+    assert rc.log == [arguments]
 
 
 @pytest.mark.parametrize(
-    ("word", "said"),
+    ("word", "calls"),
     [("start", ["load", "load vmmemctl"]), ("stop", ["unload vmmemctl", "unload"])],
 )
-def test_service_handles_the_balloon_where_requested(rc: Rc, word: str, said: list[str]) -> None:
+def test_service_handles_the_balloon_where_requested(rc: Rc, word: str, calls: list[str]) -> None:
     rc.write("etc/rc.conf.d/vmtctl", "vmtctl_balloon=YES\n")
     _vmtctl_script(rc)
     assert rc.run("vmtctl", word).returncode == 0
-    assert rc.log == said
+    assert rc.log == calls
 
 
 def test_failed_balloon_is_the_status_of_start(rc: Rc) -> None:

@@ -95,16 +95,16 @@ FRAMES = (
 )  # fmt: skip
 
 
-def program(dice: random.Random, depth: int = 3) -> str:
-    if depth == 0 or dice.random() < 0.25:
-        return dice.choice(PIECES)
-    return dice.choice(FRAMES).format(program(dice, depth - 1), program(dice, depth - 1))
+def program(rng: random.Random, depth: int = 3) -> str:
+    if depth == 0 or rng.random() < 0.25:
+        return rng.choice(PIECES)
+    return rng.choice(FRAMES).format(program(rng, depth - 1), program(rng, depth - 1))
 
 
 def test_parser_agrees_with_shell_or_reports_unknown(tmp_path: Path) -> None:
     shell = require("dash")
-    dice = random.Random(20)
-    programs = [program(dice) for _ in range(400)]
+    rng = random.Random(20)
+    programs = [program(rng) for _ in range(400)]
     for number, text in enumerate(programs):
         (tmp_path / str(number)).write_text(f"{text}\n")
     # set -u and exit end the shell that reads a file: one for each, which prints in the end.

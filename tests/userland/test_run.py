@@ -135,12 +135,12 @@ def test_command_has_default_signal_handling(guest: Any) -> None:
 
 
 def test_run_has_json_report(guest: Any) -> None:
-    process = start(guest, "--json", "--", "sh", "-c", "echo said; exit 3")
+    process = start(guest, "--json", "--", "sh", "-c", "echo printed; exit 3")
     out, errors = process.communicate(timeout=HANG)
     found = json.loads(out)
     assert (found["verb"], found["status"], found["attached"]) == ("run", 3, True)
-    assert found["command"] == ["sh", "-c", "echo said; exit 3"]
-    assert errors == "said\n"
+    assert found["command"] == ["sh", "-c", "echo printed; exit 3"]
+    assert errors == "printed\n"
 
 
 def test_json_of_command_is_passed_through(vmtctl: Control, guest: Any) -> None:

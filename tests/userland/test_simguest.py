@@ -385,10 +385,10 @@ def test_channel_contention_is_named_and_detach_ends_it(sim_guest: SimGuest, on:
     sim_guest.until_toolsd(runs=True)
     before = sim_guest.status
     sim_guest.advance(20)
-    fought = sim_guest.status
+    contended = sim_guest.status
     # Both reopen the channel repeatedly.
-    assert fought["tools_sessions"] >= 3
-    assert fought["resets"] - before["resets"] > fought["tools_sessions"]
+    assert contended["tools_sessions"] >= 3
+    assert contended["resets"] - before["resets"] > contended["tools_sessions"]
     assert vmtctl("status", "--json").json["channel"]["holder"] == "conflict"
     assert "CONFLICT: vmt0 and vmtoolsd" in vmtctl("status").out
     doctor = vmtctl("doctor")

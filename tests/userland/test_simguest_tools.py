@@ -29,7 +29,7 @@ def vmtsim(*words: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 # The output of each tool; the texts are those of NetBSD's own (sbin/drvctl, sbin/sysctl, modload).
-TALK: tuple[tuple[str, int, str, str], ...] = (
+SESSION: tuple[tuple[str, int, str, str], ...] = (
     ("sbin/drvctl -l cpu0", 0, "cpu0 vmt0\n", ""),
     ("sbin/drvctl -nl cpu0", 0, "vmt0\n", ""),
     ("sbin/drvctl -l", 0, "root mainbus0\n", ""),
@@ -118,14 +118,14 @@ TALK: tuple[tuple[str, int, str, str], ...] = (
 def test_tools_print_as_on_netbsd(start: Start) -> None:
     sim_guest = start()
     sim_guest.advance(1)
-    for command, status, out, err in TALK:
+    for command, status, out, err in SESSION:
         path, *words = command.split()
         done = sim_guest.tool(path, *words)
         assert (done.returncode, done.stdout, done.stderr) == (status, out, err), command
 
 
 def test_same_requests_give_same_run(start: Start) -> None:
-    said = []
+    states = []
     for root in ("one", "two"):
         sim_guest = start("--seed", "7", root=root)
         for words in (
@@ -136,8 +136,8 @@ def test_same_requests_give_same_run(start: Start) -> None:
         ):
             assert sim_guest.control(*words)[0] == 0
         status = sim_guest.status
-        said.append((status["time"], status["resets"], sim_guest.dmesg()))
-    assert said[0] == said[1]
+        states.append((status["time"], status["resets"], sim_guest.dmesg()))
+    assert states[0] == states[1]
 
 
 def test_killed_guest_can_be_restarted(start: Start, tmp_path: Path) -> None:

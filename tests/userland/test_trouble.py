@@ -162,9 +162,9 @@ def test_doctor_reads_site_configuration(vmtctl: Control, guest: Any) -> None:
     (site / "10-mail").chmod(0o644)
     (site / "20-open").write_text("#!/bin/sh\n")
     (site / "20-open").chmod(0o757)
-    said = _whats(vmtctl("doctor", "--json"))
-    assert "10-mail is not executable" in said
-    assert "20-open may be written by users other than root" in said
+    problems = _whats(vmtctl("doctor", "--json"))
+    assert "10-mail is not executable" in problems
+    assert "20-open may be written by users other than root" in problems
     assert "10-mail" in vmtctl("powerd", "status").out
 
 
@@ -280,5 +280,5 @@ def test_internal_error_shows_traceback_on_request(
 
 
 def test_verbose_shows_each_command_and_output(vmtctl: Control) -> None:
-    said = vmtctl("detach", "--verbose").err
-    assert "+ drvctl -d vmt0\n" in said
+    trace = vmtctl("detach", "--verbose").err
+    assert "+ drvctl -d vmt0\n" in trace

@@ -100,7 +100,7 @@ stop; echo "status $?"
 
 @pytest.mark.parametrize("times", [1, 2])
 @pytest.mark.parametrize(
-    ("conf", "said"),
+    ("conf", "printed"),
     [
         ("", "-q detach|vmtoolsd starts|status 0|vmtoolsd stops|-q attach|status 0"),
         (
@@ -123,7 +123,7 @@ stop_postcmd="echo d" """,
     ],
 )
 def test_service_block_keeps_site_settings(
-    vmtctl: Control, guest: Any, conf: str, said: str, times: int
+    vmtctl: Control, guest: Any, conf: str, printed: str, times: int
 ) -> None:
     import subprocess
 
@@ -138,7 +138,7 @@ def test_service_block_keeps_site_settings(
             text=True,
             check=True,
         )
-        assert done.stdout.replace("\n", "|").rstrip("|") == said, done.stderr
+        assert done.stdout.replace("\n", "|").rstrip("|") == printed, done.stderr
 
 
 def test_edit_inside_service_block_is_kept_beside_it(vmtctl: Control, guest: Any) -> None:

@@ -68,14 +68,14 @@ def test_failed_start_leaks_nothing(machine: Make, function: str, nth: int, resu
     guest = machine(load=False)
     calls = [0]
 
-    def stand_in(model: Callable[..., Any]) -> Callable[..., Any]:
+    def stub(model: Callable[..., Any]) -> Callable[..., Any]:
         def called(*arguments: Any) -> Any:
             calls[0] += 1
             return result if calls[0] == nth else model(*arguments)
 
         return called
 
-    guest.kernel.dispatch.wrap(function, stand_in)
+    guest.kernel.dispatch.wrap(function, stub)
     guest.balloon.target = 100
     assert guest.do("load") == 0
     guest.run(10)
@@ -288,7 +288,7 @@ def test_other_threads_run_between_batches_of_freed_pages(machine: Make, cause: 
         freed[-1] += 1
         was_freed(number)
 
-    def stand_in(model: Callable[..., Any]) -> Callable[..., Any]:
+    def stub(model: Callable[..., Any]) -> Callable[..., Any]:
         def called() -> Any:
             freed.append(0)
             return model()
@@ -296,7 +296,7 @@ def test_other_threads_run_between_batches_of_freed_pages(machine: Make, cause: 
         return called
 
     pages.on_free = free
-    guest.kernel.dispatch.wrap("preempt_point", stand_in)
+    guest.kernel.dispatch.wrap("preempt_point", stub)
     guest.balloon.target = 0
     if cause == "reset":
         guest.balloon.reset()

@@ -72,7 +72,7 @@ class Context:
         except OSError:
             return None
 
-    def say(self, text: str) -> None:
+    def print(self, text: str) -> None:
         """Print a line of the result, unless --quiet or --json."""
         if not self.quiet and not self.json:
             self._print(printable(text))
@@ -104,7 +104,7 @@ class Context:
         """Record and print a step of a changing verb: done, planned or unchanged."""
         state = state or ("planned" if self.dry_run else "done")
         self.steps.append({"step": what, "state": state})
-        self.say(f"would {what}" if state == "planned" else what)
+        self.print(f"would {what}" if state == "planned" else what)
 
     def print_json(self, document: Mapping[str, object]) -> None:
         """Print a JSON object with the schema's version and the verb, if --json."""

@@ -169,7 +169,7 @@ def _not_attached(context: Context, before: list[str]) -> Failure:
     after = guest.messages(context)
     new = after[len(before) :] if after[: len(before)] == before else after[-3:]
     if new:
-        return Failure(f"{what}; the kernel said: {'; '.join(new)}")
+        return Failure(f"{what}; the kernel reported: {'; '.join(new)}")
     if name == "unknown":
         return Failure(
             f"{what}: the driver did not find VMware's backdoor, so this is not a VMware machine",

@@ -93,7 +93,7 @@ def _check_fit(context: Context, name: str, file: elf.ModuleFile, kernel: guest.
 
 
 def refused(context: Context, path: str, result: Result) -> Failure:
-    """Return why modload(8) did not load ``path``, with what the kernel said."""
+    """Return why modload(8) did not load ``path``, with the kernel's message."""
     complaint = result.complaint
     level = guest.securelevel(context)
     if "Operation not permitted" in complaint and level > 0:
@@ -102,10 +102,10 @@ def refused(context: Context, path: str, result: Result) -> Failure:
             hint="rc.d/vmtctl can load it earlier, at boot: `vmtctl doctor` shows how",
             status=NO_PERMISSION,
         )
-    said = [line for line in guest.messages(context)[-4:] if "error" in line.lower()]
+    lines = [line for line in guest.messages(context)[-4:] if "error" in line.lower()]
     for text, meaning, status in _MEANINGS:
         if text in complaint:
-            words = f"; the kernel said: {' / '.join(said)}" if said else ""
+            words = f"; the kernel reported: {' / '.join(lines)}" if lines else ""
             return Failure(f"{path} was not loaded: {meaning}{words}", status=status)
     return Failure(f"{path} was not loaded: {complaint}")
 

@@ -102,7 +102,7 @@ def _collect(context: Context, number: str) -> str:
     """Wait for the reply to the request ``number``."""
     begun = time.monotonic()
     pause, longest = PAUSES
-    said = False
+    problem = False
     while True:
         state, text = _look(context, number)
         if state in {"ok", "binary"}:
@@ -126,9 +126,9 @@ def _collect(context: Context, number: str) -> str:
                 hint="`vmtctl status` shows the state of the channel",
                 status=TEMPORARY,
             )
-        if waited > SILENCE and not said:
+        if waited > SILENCE and not problem:
             context.warn(f"waiting for the host, up to {LIMIT:g} seconds")
-            said = True
+            problem = True
         time.sleep(pause)
         pause = min(pause * 2, longest)
 

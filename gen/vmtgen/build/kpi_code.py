@@ -153,14 +153,14 @@ def _differing(ours: Built, theirs: Built) -> tuple[CodeDifference, ...]:
 
 def _reason(machine: Machine, mine: _Function, real: _Function, lines: LineTable) -> str:
     """Return the names that only one function uses, and the first instruction that differs."""
-    said: list[str] = []
+    entries: list[str] = []
     ours, theirs = (
         Counter(target for _, _, target in function.targets) for function in (mine, real)
     )
     for more, less, whose in ((ours, theirs, "ours"), (theirs, ours, "the tree's")):
         names = sorted(more - less)
         if names:
-            said.append(f"only {whose} refers to {', '.join(names)}")
+            entries.append(f"only {whose} refers to {', '.join(names)}")
     code = list(_instructions(machine, mine))
     other = [text for _, text in _instructions(machine, real)]
     for index, (one, two) in enumerate(zip_longest((text for _, text in code), other)):
@@ -170,10 +170,10 @@ def _reason(machine: Machine, mine: _Function, real: _Function, lines: LineTable
             place = next(filter(None, rows), None)
             where = f"{place[0]}:{place[1]}: " if place is not None else ""
             texts = [f"`{text}'" if text is not None else "nothing" for text in (one, two)]
-            said.append(f"{where}first {texts[0]} in ours, {texts[1]} in the tree's")
+            entries.append(f"{where}first {texts[0]} in ours, {texts[1]} in the tree's")
             break
     sizes = f"{len(mine.code)} and {len(real.code)} bytes"
-    return "; ".join([*said, sizes])
+    return "; ".join([*entries, sizes])
 
 
 def _instructions(machine: Machine, function: _Function) -> Iterator[tuple[int, str]]:

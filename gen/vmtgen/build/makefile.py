@@ -167,9 +167,9 @@ def _values(
         command, capture_output=True, text=True, check=False, cwd=makefile.resolve().parent
     )
     if done.returncode != 0:
-        said = done.stderr.strip() or done.stdout.strip()
+        printed = done.stderr.strip() or done.stdout.strip()
         raise RefusedMakefileError(
-            f"{shown(makefile)}: make(1) refuses it:\n{said}",
+            f"{shown(makefile)}: make(1) refuses it:\n{printed}",
             hint=None if sys else "where it needs a NetBSD source tree: --sys /usr/src/sys",
         )
     # One line per variable, in the order requested; .PATH and others may be empty.

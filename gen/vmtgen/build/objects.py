@@ -170,7 +170,9 @@ class Builder:
             self._compile_all(missing)
         for source, target in zip(self.recipe.sources, found, strict=True):
             with suppress(FileNotFoundError):
-                text = _said(target).read_text("utf-8").replace(_HERE, _folder(source.path))
+                text = (
+                    _warnings_file(target).read_text("utf-8").replace(_HERE, _folder(source.path))
+                )
                 self.warnings.append(text.rstrip())
         return found, len(missing)
 
@@ -254,7 +256,7 @@ class Builder:
             if done.returncode != 0:
                 return text.replace(_HERE, _folder(path)) or f"{command[0]}: failed"
             if text:
-                write(_said(target), text.encode("utf-8"))
+                write(_warnings_file(target), text.encode("utf-8"))
             temporary.replace(target)
         finally:
             temporary.unlink(missing_ok=True)
@@ -311,7 +313,7 @@ def _from(directory: Path, flags: Sequence[str]) -> list[str]:
     return found
 
 
-def _said(target: Path) -> Path:
+def _warnings_file(target: Path) -> Path:
     """Return the file beside an object that holds its compiler warnings."""
     return target.with_suffix(".warnings")
 

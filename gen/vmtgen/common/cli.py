@@ -98,7 +98,7 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Print the error and where the help is, then exit with 64."""
-        _say(f"{self.prog}: error: {message}\n{self.prog}: see {self.prog} --help\n")
+        _write_stderr(f"{self.prog}: error: {message}\n{self.prog}: see {self.prog} --help\n")
         raise SystemExit(errors.USAGE)
 
     def _print_message(self, message: str, file: SupportsWrite[str] | None = None) -> None:
@@ -126,7 +126,7 @@ def main(program: Program, argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except KeyboardInterrupt as error:
         # A command that handles other signals, too, puts the signal's name into the error.
-        _say(f"{program.name}: {str(error) or 'interrupted'}\n")
+        _write_stderr(f"{program.name}: {str(error) or 'interrupted'}\n")
         return getattr(error, "exit_status", errors.INTERRUPTED)
     except BrokenPipeError:
         # The reader of the output has ended, as in `vmtgen show FILE | head`.
@@ -164,7 +164,7 @@ def _settle(stream: SupportsWrite[str]) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # type: ignore[attr-defined]
 
 
-def _say(text: str) -> None:
+def _write_stderr(text: str) -> None:
     """Write to stderr; if that fails, only the exit status reports the error."""
     with contextlib.suppress(OSError):
         sys.stderr.write(text)
@@ -234,21 +234,21 @@ def _report(program: Program, error: Exception) -> int:
     if problems:
         # Each error is on a line that begins with FILE:LINE, which editors recognize.
         count = "1 error" if len(problems) == 1 else f"{len(problems)} errors"
-        _say(f"{error}\n{program.name}: {count}\n")
+        _write_stderr(f"{error}\n{program.name}: {count}\n")
     else:
-        _say(f"{program.name}: error: {error}\n")
+        _write_stderr(f"{program.name}: error: {error}\n")
     if error.hint:
-        _say(f"hint: {error.hint}\n")
+        _write_stderr(f"hint: {error.hint}\n")
     return error.exit_status
 
 
 def _internal_error(program: Program, error: Exception) -> int:
-    _say(f"{program.name}: internal error: {type(error).__name__}: {error}\n")
+    _write_stderr(f"{program.name}: internal error: {type(error).__name__}: {error}\n")
     variable = f"{program.name.upper()}_TRACEBACK"
     if os.environ.get(variable):
         import traceback  # noqa: PLC0415 - only on the way to an error
 
         traceback.print_exception(error)
     else:
-        _say(f"hint: {variable}=1 in the environment prints the traceback\n")
+        _write_stderr(f"hint: {variable}=1 in the environment prints the traceback\n")
     return errors.SOFTWARE

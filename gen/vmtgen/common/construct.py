@@ -142,8 +142,8 @@ class Pass:
             return value
         strings = [word for word in words if isinstance(word, str)]
         near = nearest(value, strings) if isinstance(value, str) else None
-        said = f"expected {described(Literal.__getitem__(words))}, not {node.described}"
-        self.problems.add(node, said, hint=near)
+        message = f"expected {described(Literal.__getitem__(words))}, not {node.described}"
+        self.problems.add(node, message, hint=near)
         return _BAD
 
     def _any_of(self, node: Node, base: Any, path: str, seen: dict[object, dict[Any, Node]]) -> Any:
@@ -236,8 +236,8 @@ class Pass:
         missing = [key for key in keys.values() if key.required and key.name not in entries]
         for key in missing:
             if key.name not in meant:
-                said = f"the key {key.name!r} is missing: expected {described(key.hint)}"
-                self.problems.add(node.key or node, said)
+                text = f"the key {key.name!r} is missing: expected {described(key.hint)}"
+                self.problems.add(node.key or node, text)
         if meant or missing or any(isinstance(value, _Bad) for value in values.values()):
             return _BAD
         built = schema(**values)
@@ -252,10 +252,12 @@ class Pass:
     def _unknown(self, value: Node, key: str, keys: Mapping[str, Key]) -> str | None:
         """Report a key that is not in the schema; return the one that was probably meant."""
         near = nearest(key, keys)
-        said = f"unknown key {key!r}"
+        message = f"unknown key {key!r}"
         if near is None:
-            said += f": expected {listed(keys, limit=16)}" if keys else ": no key is expected here"
-        self.problems.add(value.key or value, said, hint=near)
+            message += (
+                f": expected {listed(keys, limit=16)}" if keys else ": no key is expected here"
+            )
+        self.problems.add(value.key or value, message, hint=near)
         return near
 
     # -- references --------------------------------------------------------------------------
@@ -274,11 +276,11 @@ class Pass:
         if name in known:
             return
         near = nearest(name, known)
-        said = f"there is no {reference.noun} {name!r}"
+        message = f"there is no {reference.noun} {name!r}"
         if near is None:
             there = f"there are {listed(known)}" if known else f"{reference.targets[0]} is empty"
-            said += f": {there}"
-        self.problems.add(node, said, hint=near)
+            message += f": {there}"
+        self.problems.add(node, message, hint=near)
 
 
 def value_of(schema: Any, node: Node, problems: Problems) -> Any:

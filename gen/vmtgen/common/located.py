@@ -293,9 +293,9 @@ def _compose(text: str, name: str) -> tuple[Node | None, tuple[Problem, ...]]:
         root = composer.document(YAML(typ="safe", pure=True).parse(text))
     except error.MarkedYAMLError as wrong:
         mark = wrong.problem_mark or wrong.context_mark
-        said = [part for part in (wrong.context, wrong.problem) if part]
+        lines = [part for part in (wrong.context, wrong.problem) if part]
         line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)
-        problem = Problem(name, line, column, "", f"not YAML: {', '.join(said)}")
+        problem = Problem(name, line, column, "", f"not YAML: {', '.join(lines)}")
         raise LocatedErrors([problem]) from None
     except error.YAMLError as wrong:
         line_number = getattr(wrong, "position", None)

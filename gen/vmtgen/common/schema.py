@@ -15,7 +15,7 @@ a dataclass                a mapping with exactly these keys
 =========================  ======================================================================
 
 ``Annotated`` takes the checks of this module: Range, Pattern, Length, NotEmpty, Unique, Reference;
-any other object with ``said`` and ``fits`` is a check as well. A class may define
+any other object with ``phrase`` and ``fits`` is a check as well. A class may define
 ``check(self, node, report)`` for rules on several keys, and ``SHORTHAND``: the field that a bare
 scalar in place of the mapping sets. A field made by ``derived`` is not a key of the YAML: the class
 fills it in ``completed(self)``, which returns the final value.
@@ -134,7 +134,7 @@ class Range:
     high: float
 
     @property
-    def said(self) -> str:
+    def phrase(self) -> str:
         """The description in messages."""
         low, high = (int(each) if each == int(each) else each for each in (self.low, self.high))
         ones = isinstance(high, int) and high > 0xFFFF and high & (high + 1) == 0
@@ -154,7 +154,7 @@ class Length:
     noun: str = "characters"
 
     @property
-    def said(self) -> str:
+    def phrase(self) -> str:
         """The description in messages."""
         span = str(self.low) if self.low == self.high else f"{self.low} to {self.high}"
         return f"of {span} {self.noun}"
@@ -168,7 +168,7 @@ class Length:
 class NotEmpty:
     """A mapping or a sequence with at least one element."""
 
-    said: ClassVar[str] = "that is not empty"
+    phrase: ClassVar[str] = "that is not empty"
 
     @staticmethod
     def fits(value: Any) -> bool:
@@ -178,10 +178,10 @@ class NotEmpty:
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """A string that ``regex`` matches as a whole; ``said`` describes it for people."""
+    """A string that ``regex`` matches as a whole; ``phrase`` describes it for people."""
 
     regex: str
-    said: str
+    phrase: str
 
     def fits(self, value: object) -> bool:
         """Return whether all of ``value`` matches."""
@@ -304,9 +304,9 @@ def described(hint: Any) -> str:
         if isinstance(check, Reference):
             return f"the name of a {check.noun}"
         if isinstance(check, Pattern):
-            return check.said
-    said = _described_base(base)
-    return " ".join([said, *(check.said for check in checks if hasattr(check, "said"))])
+            return check.phrase
+    phrase = _described_base(base)
+    return " ".join([phrase, *(check.phrase for check in checks if hasattr(check, "phrase"))])
 
 
 def _described_base(base: Any) -> str:

@@ -7,7 +7,7 @@ import textwrap
 from typing import TYPE_CHECKING, Any
 
 from vmtgen.compiler import knf
-from vmtgen.compiler.spec.text import Field, Mixture, Text
+from vmtgen.compiler.spec.text import Field, InterpolatedText, Text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,7 +56,7 @@ def c_identifier(value: Any) -> str:
     return re.sub(r"[^A-Za-z0-9]+", "_", str(value)).strip("_")
 
 
-def c_format(text: Text | Mixture, after: str = "", before: str = "") -> str:
+def c_format(text: Text | InterpolatedText, after: str = "", before: str = "") -> str:
     """Return the format for printf(9) that prints ``text``, as C string literals.
 
     ``before`` and ``after`` are formats to put around it. Fields of type bytes are omitted: they

@@ -51,10 +51,12 @@ class Undefined(jinja2.StrictUndefined):
         return f"a value of type {kind} has no {name!r}"
 
 
-def _with_hint(said: str, name: str, known: Iterable[str]) -> str:
+def _with_hint(message: str, name: str, known: Iterable[str]) -> str:
     names = list(known)
     near = nearest(name, names)
-    return f"{said} (did you mean {near!r}?)" if near else f"{said}: there are {listed(names)}"
+    return (
+        f"{message} (did you mean {near!r}?)" if near else f"{message}: there are {listed(names)}"
+    )
 
 
 class _CompiledTemplates(jinja2.BytecodeCache):
@@ -145,38 +147,40 @@ class Renderer:
             )
             return fold(text) if output.endswith((".c", ".h")) else text
         except jinja2.TemplateSyntaxError as error:
-            said = error.message or "not a template"
-            raise LocatedErrors([self._reported(error.name or name, error.lineno, said)]) from None
+            message = error.message or "not a template"
+            raise LocatedErrors(
+                [self._reported(error.name or name, error.lineno, message)]
+            ) from None
         except jinja2.TemplateNotFound as error:
             line, place = self._place(name, sys.exc_info()[2])
             missing = str(error.name)
             known = sorted(p.name for place in self._places for p in place.glob(f"*{SUFFIX}"))
-            said = f"there is no template {missing!r}"
-            raise LocatedErrors([self._problem(place, line, said, missing, known)]) from None
+            message = f"there is no template {missing!r}"
+            raise LocatedErrors([self._problem(place, line, message, missing, known)]) from None
         except RecursionError:
             traceback = sys.exc_info()[2]
             line, place = self._place(name, traceback)
             if not line:
                 raise
-            said = "the template includes itself, directly or through others"
+            message = "the template includes itself, directly or through others"
             if _templates_begun(traceback) < 3:  # rather than hundreds
-                said = "the macro calls itself without end"
-            raise LocatedErrors([self._problem(place, line, said)]) from None
+                message = "the macro calls itself without end"
+            raise LocatedErrors([self._problem(place, line, message)]) from None
         except Exception as error:
             # Any exception of a template's expression is reported at the template's line.
             line, place = self._place(name, sys.exc_info()[2])
             if not line:
                 raise
-            said = str(error)
+            message = str(error)
             if not isinstance(error, jinja2.TemplateError):
-                said = f"{type(error).__name__}: {said}"
-            raise LocatedErrors([self._reported(place, line, said)]) from error
+                message = f"{type(error).__name__}: {message}"
+            raise LocatedErrors([self._reported(place, line, message)]) from error
 
-    def _reported(self, name: str, line: int, said: str) -> Problem:
+    def _reported(self, name: str, line: int, message: str) -> Problem:
         """Return jinja2's message as a problem; it has no suggestion."""
-        unknown = re.match(r"No (filter|test) named '([^']*)'", said)
+        unknown = re.match(r"No (filter|test) named '([^']*)'", message)
         if unknown is None:
-            return self._problem(name, line, said.rstrip("."))
+            return self._problem(name, line, message.rstrip("."))
         kind, missing = unknown.groups()
         known = self.environment.filters if kind == "filter" else self.environment.tests
         return self._problem(name, line, f"there is no {kind} {missing!r}", missing, list(known))
@@ -192,10 +196,10 @@ class Renderer:
         return line, place
 
     def _problem(
-        self, name: str, line: int, said: str, missing: str = "", known: Iterable[str] = ()
+        self, name: str, line: int, message: str, missing: str = "", known: Iterable[str] = ()
     ) -> Problem:
         near = nearest(missing, known) if missing else None
-        return Problem(shown(self._path(name)), line, 0, "", said, near)
+        return Problem(shown(self._path(name)), line, 0, "", message, near)
 
     def _path(self, name: str) -> Path:
         """Return the file of the template ``name``."""

@@ -103,7 +103,7 @@ def module_error(text: str) -> Message:
 def _integer(loading: Loading, address: int, size: int, what: str) -> int:
     found = loading.locate(address, size)
     if found is None:
-        raise _astray(what, address)
+        raise _outside_module(what, address)
     image, start = found
     return int.from_bytes(image[start : start + size], "little")
 
@@ -111,11 +111,11 @@ def _integer(loading: Loading, address: int, size: int, what: str) -> int:
 def _text(loading: Loading, address: int, what: str) -> bytes:
     text = loading.string_at(address)
     if text is None:
-        raise _astray(what, address)
+        raise _outside_module(what, address)
     return text
 
 
-def _astray(what: str, address: int) -> KobjPanicError:
+def _outside_module(what: str, address: int) -> KobjPanicError:
     return KobjPanicError(
         f"the pointer to {what} is {address:#x} after the local relocations, outside the module: "
         "the kernel would follow it (make modinfo and its strings static)"

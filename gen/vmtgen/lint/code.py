@@ -53,11 +53,11 @@ def code_problems(
     look = _Look(module, loading)
     for name, start, code in _functions(module, loading):
         reported: set[str] = set()
-        for instruction, rule, said in look.problems(_read(module.machine, code, start)):
+        for instruction, rule, message in look.problems(_read(module.machine, code, start)):
             if rule not in reported and not (may_use_fpu and rule == "fpu-code"):
                 reported.add(rule)
                 address, _, mnemonic, operands = instruction
-                text = f"instruction {mnemonic} {operands}" + (f": {said}" if said else "")
+                text = f"instruction {mnemonic} {operands}" + (f": {message}" if message else "")
                 yield CodeProblem(rule, f"{name}+{address - start:#x}", text)
     for found in system_instructions(module):
         yield CodeProblem("system-instruction", found.where, f"instruction {found.text}")
@@ -158,8 +158,8 @@ class _Look:
             if number in function.fpu:
                 yield instruction, "fpu-code", ""
             if number in relocated:
-                for rule, said in self._relocated(instruction, relocated[number]):
-                    yield instruction, rule, said
+                for rule, message in self._relocated(instruction, relocated[number]):
+                    yield instruction, rule, message
             elif number in function.unrelocated:
                 yield instruction, "code-unrelocated", ""
 

@@ -51,8 +51,8 @@ def finding(rule_id: str, where: str, message: str, kernel: str = "") -> Finding
 def refusal(error: KobjError, module: Module | None) -> Finding:
     """Return the finding for a refusal of the loader."""
     rule: Rule | None = None
-    for said in error.messages:
-        rule = rule or rule_for(said.text)
+    for text in error.messages:
+        rule = rule or rule_for(text.text)
     assert rule is not None, f"no rule for the loader's message: {error}"
     where = ""
     relocation = error.relocation

@@ -66,8 +66,8 @@ def _place_findings(module: Module, loading: Loading) -> Iterator[Finding]:
     fields = Fields.at(loading, address)
     for what, pointer in (("mi_name", fields.name), ("mi_required", fields.required)):
         if pointer and not _ends_inside(loading, pointer):
-            said = f"{what} is {pointer:#x}, no string inside a section"
-            yield finding("module-info-place", _MODULE, said)
+            message = f"{what} is {pointer:#x}, no string inside a section"
+            yield finding("module-info-place", _MODULE, message)
     yield from _modcmd_findings(module, loading, fields.modcmd)
 
 
@@ -75,16 +75,16 @@ def _modcmd_findings(module: Module, loading: Loading, address: int) -> Iterator
     section = _section_at(loading, address, 1)
     if section is None or section.region != "text" or section.type != "PROGBITS":
         where = "in no section" if section is None else f"in {section.name}"
-        said = f"mi_modcmd is {address:#x}, {where}: no function of the module's"
-        yield finding("module-modcmd", _MODULE, said)
+        message = f"mi_modcmd is {address:#x}, {where}: no function of the module's"
+        yield finding("module-modcmd", _MODULE, message)
         return
     for symbol in module.symbols:
         if symbol.kind != "FUNC" or symbol.section != section.index:
             continue
         distance = address - loading.values[symbol.index]
         if 0 < distance < symbol.size:
-            said = f"mi_modcmd leads {distance} bytes into {symbol.name}, not to its start"
-            yield finding("module-modcmd", _MODULE, said)
+            message = f"mi_modcmd leads {distance} bytes into {symbol.name}, not to its start"
+            yield finding("module-modcmd", _MODULE, message)
             return
 
 
@@ -111,14 +111,16 @@ def _ends_inside(loading: Loading, address: int) -> bool:
 
 def _name_findings(info: ModInfo, module: Module, version: int | None) -> Iterator[Finding]:
     if not _ORDINARY_NAME.fullmatch(info.name):
-        said = f"the name is {info.name!r}"
-        yield finding("module-name-odd", _MODULE, said)
+        message = f"the name is {info.name!r}"
+        yield finding("module-name-odd", _MODULE, message)
     known = modules_of(version or info.version, module.machine) or nearest_modules()
     if info.name in known.idle:
         yield finding("module-replaces", _MODULE, f"{info.name}: {BY_ID['module-replaces'].why}")
     elif info.name in known.builtin:
-        said = f"module with name `{info.name}' already loaded"
-        yield finding("module-builtin", _MODULE, f"{info.name} is built in ({known.source})", said)
+        message = f"module with name `{info.name}' already loaded"
+        yield finding(
+            "module-builtin", _MODULE, f"{info.name} is built in ({known.source})", message
+        )
 
 
 def _required_findings(info: ModInfo, module: Module, version: int | None) -> Iterator[Finding]:
@@ -131,19 +133,19 @@ def _required_findings(info: ModInfo, module: Module, version: int | None) -> It
         yield _of(refused, "module-requires")
     for name in info.required:
         if re.search(r"\s", name):
-            said = f"{name!r}: a blank is part of a required module's name"
-            yield finding("module-requires", _MODULE, said, _not_loaded(info, name))
+            message = f"{name!r}: a blank is part of a required module's name"
+            yield finding("module-requires", _MODULE, message, _not_loaded(info, name))
         elif known.has(name) or name == info.name or len(name) + 1 >= 32:
             continue
         elif exact is not None:
-            said = f"{name}: no such module ({exact.source})"
-            yield finding("module-requires", _MODULE, said, _not_loaded(info, name))
+            message = f"{name}: no such module ({exact.source})"
+            yield finding("module-requires", _MODULE, message, _not_loaded(info, name))
         else:
-            said = f"{name}: not among the known modules ({known.source})"
-            yield finding("module-requires-unknown", _MODULE, said)
+            message = f"{name}: not among the known modules ({known.source})"
+            yield finding("module-requires-unknown", _MODULE, message)
     if info.ignored:
-        said = f"{info.ignored!r} comes after an empty name, where the kernel stops reading"
-        yield finding("module-requires", _MODULE, said)
+        message = f"{info.ignored!r} comes after an empty name, where the kernel stops reading"
+        yield finding("module-requires", _MODULE, message)
 
 
 def _not_loaded(info: ModInfo, name: str) -> str:

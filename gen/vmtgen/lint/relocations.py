@@ -40,28 +40,28 @@ def relocation_findings(module: Module, loading: Loading) -> Iterator[Finding]:
         yield finding("relocation-symbol", where, f"symbol index {symbol} is out of range")
     for relocation in module.relocations:
         section = module.sections[relocation.section]
-        for rule, said in _problems(module, loading, relocation, section):
+        for rule, message in _problems(module, loading, relocation, section):
             where = f"{section.name}+{relocation.offset:#x}"
             target = module.describe(relocation.symbol)
-            yield finding(rule, where, f"{relocation.type_name} against {target}: {said}")
+            yield finding(rule, where, f"{relocation.type_name} against {target}: {message}")
 
 
 def _table_findings(module: Module, table: Section) -> Iterator[Finding]:
     """kobj_load() reads the tables whose sh_info names a PROGBITS section, in whole entries."""
     if table.info >= len(module.sections):
-        said = f"it is for section {table.info}, and there are {len(module.sections)}"
-        yield finding("relocation-lost", table.name, said)
+        message = f"it is for section {table.info}, and there are {len(module.sections)}"
+        yield finding("relocation-lost", table.name, message)
         return
     target = module.sections[table.info]
     entry = _ENTRY[table.type][module.machine.pointer_size]
     if target.type == "PROGBITS":
         if table.size % entry:
-            said = f"its last {table.size % entry} bytes are no whole entry of {entry}"
-            yield finding("relocation-lost", table.name, said)
+            message = f"its last {table.size % entry} bytes are no whole entry of {entry}"
+            yield finding("relocation-lost", table.name, message)
     elif target.type in _NO_CONTENTS or target.loaded:
         name = target.name or f"section {target.index}"
-        said = f"it is for {name}, which is {target.type} and not PROGBITS"
-        yield finding("relocation-lost", table.name, said)
+        message = f"it is for {name}, which is {target.type} and not PROGBITS"
+        yield finding("relocation-lost", table.name, message)
 
 
 def _problems(

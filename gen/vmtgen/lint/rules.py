@@ -51,7 +51,7 @@ _NOT_A_MODULE = "give the .kmod that the linker made with -r, not a program or a
 
 RULES: tuple[Rule, ...] = (
     # -- the file's structure ----------------------------------------------------------------
-    Rule("elf-short", "error", "The file is shorter than its headers say.", _WHOLE, _READ,
+    Rule("elf-short", "error", "The file is shorter than its headers state.", _WHOLE, _READ,
          r"read failed"),
     Rule("elf-magic", "error", "The file does not begin as an ELF file does.", _NOT_A_MODULE,
          _LOAD, r"not an ELF object"),

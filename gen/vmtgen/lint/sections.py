@@ -33,8 +33,8 @@ def section_findings(module: Module) -> Iterator[Finding]:
     entry = 16 if module.machine.pointer_size == 4 else 24  # Elf32_Sym, Elf64_Sym
     for section in module.sections:
         if section.type == "SYMTAB" and section.size % entry:
-            said = f"{section.size} bytes are no multiple of {entry}"
-            yield finding("symbol-table-size", section.name, said)
+            message = f"{section.size} bytes are no multiple of {entry}"
+            yield finding("symbol-table-size", section.name, message)
 
 
 def is_debug(section: Section) -> bool:
@@ -46,27 +46,27 @@ def _debug_sections(module: Module) -> Iterator[Finding]:
     debug = [section for section in module.sections if is_debug(section)]
     if debug:
         total = sum(section.size for section in debug)
-        said = f"{len(debug)} debug sections, {total} bytes, would be loaded"
-        yield finding("debug-sections", debug[0].name, said)
+        message = f"{len(debug)} debug sections, {total} bytes, would be loaded"
+        yield finding("debug-sections", debug[0].name, message)
 
 
 def _one(module: Module, section: Section) -> Iterator[Finding]:
     where = section.name or f"section {section.index}"
     if section.loaded and not section.name_inside:
-        said = f"section {section.index}: sh_name is {section.name_offset:#x}"
-        yield finding("section-name", where, said)
+        message = f"section {section.index}: sh_name is {section.name_offset:#x}"
+        yield finding("section-name", where, message)
     yield from _kind(module, section, where)
     if not section.loaded or section.size == 0:
         return
     if section.align == 0 or section.align > PAGE_SIZE:
         yield finding("section-align", where, f"sh_addralign is {section.align:#x}")
-    said = f"{section.size} bytes would be loaded as {section.region}"
+    message = f"{section.size} bytes would be loaded as {section.region}"
     if is_debug(section):
         return
     if section.name.startswith(".eh_frame"):
-        yield finding("eh-frame", where, said)
+        yield finding("eh-frame", where, message)
     elif not section.flags & SHF_ALLOC:
-        yield finding("stray-section", where, said)
+        yield finding("stray-section", where, message)
 
 
 def _in_file(module: Module, section: Section) -> bool:
@@ -85,8 +85,8 @@ def _kind(module: Module, section: Section, where: str) -> Iterator[Finding]:
     if section.type in _CONSTRUCTORS:
         yield finding("section-ignored", where, f"{section.type}: the kernel calls no constructors")
     elif section.type == "NULL":
-        said = f"type NULL, {section.size} bytes: a disabled header"
-        yield finding("section-ignored", where, said)
+        message = f"type NULL, {section.size} bytes: a disabled header"
+        yield finding("section-ignored", where, message)
     if section.region == "text" and section.type == "NOBITS":
         yield finding("section-kind", where, "executable and NOBITS: its code is all zeros")
         return
@@ -96,8 +96,8 @@ def _kind(module: Module, section: Section, where: str) -> Iterator[Finding]:
         if section.type == "NOBITS" and region == "data" and not _in_file(module, section):
             continue  # variables that are all zero: a linker turns .bss alone into .data
         if section.loaded and section.type not in types:
-            said = f"is {section.type}: its contents in the file are not loaded"
-            yield finding("section-kind", where, said)
+            message = f"is {section.type}: its contents in the file are not loaded"
+            yield finding("section-kind", where, message)
         elif section.loaded and region not in (None, section.region):
-            said = f"would be loaded as {section.region}, with that protection, not as {region}"
-            yield finding("section-kind", where, said)
+            message = f"would be loaded as {section.region}, with that protection, not as {region}"
+            yield finding("section-kind", where, message)

@@ -36,17 +36,19 @@ def symbol_findings(
         if symbol.special == "COMMON":
             yield finding("symbol-common", symbol.name, f"{symbol.size} bytes of COMMON")
         if not symbol.name_inside and symbol.kind != "FILE" and symbol.name_offset:
-            said = f"symbol {symbol.index}: st_name {symbol.name_offset:#x} leads out of the table"
-            yield finding("symbol-text", symbol.name, said)
+            message = (
+                f"symbol {symbol.index}: st_name {symbol.name_offset:#x} leads out of the table"
+            )
+            yield finding("symbol-text", symbol.name, message)
     yield from _imports(module, targets, exact)
     yield from _clashes(module, targets, exact)
     if module.globals:
         names = ", ".join(module.globals[:_SHOWN])
         more = len(module.globals) - _SHOWN
         count = len(module.globals)
-        said = f"{count} global name{'s' * (count > 1)}: {names}"
-        said += f", {more} more" if more > 0 else ""
-        yield finding("global-symbol", "", said)
+        message = f"{count} global name{'s' * (count > 1)}: {names}"
+        message += f", {more} more" if more > 0 else ""
+        yield finding("global-symbol", "", message)
     if _FPU_ENTER in module.imports:
         yield finding("fpu-enter", _FPU_ENTER, "code may use FPU and SIMD registers after it")
 
@@ -65,15 +67,15 @@ def _imports(module: Module, targets: Targets, exact: KernelSymbols | None) -> I
         if symbol.special == "UNDEF" and symbol.name_offset and symbol.binding == "GLOBAL"
     }
     for name in sorted(names):
-        said = f"symbol `{name}' not found"
+        message = f"symbol `{name}' not found"
         denied = exported.denied(name, machine) if exact is None else None
         if exact is not None and name not in exact.names:
             text = f"not among the kernel's {len(exact.names)} symbols ({exact.source})"
-            yield finding("import-missing", name, text, said)
+            yield finding("import-missing", name, text, message)
         elif denied is not None:
             yield finding("import-missing", name, f"NetBSD/{machine} exports no {name}: {denied}",
-                          said)  # fmt: skip
-        elif exact is None and not exported.vouched(name, machine):
+                          message)  # fmt: skip
+        elif exact is None and not exported.is_listed(name, machine):
             yield finding("import-unknown", name, f"not known to be exported on {machine}")
 
 

@@ -119,7 +119,7 @@ def recipe(
 
 
 def package(
-    said: Recipe,
+    recipe: Recipe,
     files: Iterable[Entry],
     *,
     machine: str,
@@ -132,31 +132,31 @@ def package(
     `machine` is a target's name, `directory` its MACHINE, `seconds` the time of the build since
     1970.
     """
-    name = f"{said.name}-{__version__}"
+    name = f"{recipe.name}-{__version__}"
     inside = [
         Entry(entry.path.removeprefix(f"{PREFIX[1:]}/"), entry.mode, entry.data)
         for entry in sorted(files, key=lambda entry: entry.path)
     ]
     size = b"%d\n" % sum(len(entry.data) for entry in inside)
-    message = said.message
+    message = recipe.message
     for variable, value in (
         ("PREFIX", PREFIX), ("MACHINE", directory), ("OS_VERSION", release),
     ):  # fmt: skip
         message = message.replace(f"${{{variable}}}", value)
     meta: dict[str, tuple[int, bytes | None]] = {
-        "+COMMENT": (0o444, f"{said.comment}\n".encode()),
-        "+DESC": (0o444, said.description.encode()),
-        "+INSTALL": (0o555, said.install),
-        "+DEINSTALL": (0o555, said.deinstall),
+        "+COMMENT": (0o444, f"{recipe.comment}\n".encode()),
+        "+DESC": (0o444, recipe.description.encode()),
+        "+INSTALL": (0o555, recipe.install),
+        "+DEINSTALL": (0o555, recipe.deinstall),
         "+DISPLAY": (0o444, message.encode()),
-        "+BUILD_INFO": (0o444, _build_info(said, machine, release, seconds)),
+        "+BUILD_INFO": (0o444, _build_info(recipe, machine, release, seconds)),
         "+SIZE_PKG": (0o444, size),
         "+SIZE_ALL": (0o444, size),
     }
     present = [
         Entry(file, mode, data) for file in _META for mode, data in [meta[file]] if data is not None
     ]
-    listed = contents(name, said.depends, inside, [entry.path for entry in present])
+    listed = contents(name, recipe.depends, inside, [entry.path for entry in present])
     return BinaryPackage(name, (Entry("+CONTENTS", 0o644, listed), *present, *inside))
 
 
@@ -177,19 +177,19 @@ def contents(
     return "\n".join([*lines, ""]).encode()
 
 
-def _build_info(said: Recipe, machine: str, release: str, seconds: int) -> bytes:
+def _build_info(recipe: Recipe, machine: str, release: str, seconds: int) -> bytes:
     """Return +BUILD_INFO: pkg_add insists on OPSYS, OS_VERSION and MACHINE_ARCH."""
     built = datetime.fromtimestamp(seconds, tz=timezone.utc).strftime("%Y-%m-%d %H:%M:%S +0000")
     values: Mapping[str, str] = {
         "BUILD_DATE": built,
-        "CATEGORIES": said.categories,
-        "LICENSE": said.license,
+        "CATEGORIES": recipe.categories,
+        "LICENSE": recipe.license,
         "LOCALBASE": PREFIX,
         "MACHINE_ARCH": _MACHINE_ARCH.get(machine, machine),
         "MAINTAINER": MAINTAINER,
         "OPSYS": "NetBSD",
         "OS_VERSION": release,
-        "PKGPATH": f"sysutils/{said.name}",
+        "PKGPATH": f"sysutils/{recipe.name}",
         "PKGTOOLS_VERSION": TOOLS_VERSION,
     }
     return "".join(f"{key}={value}\n" for key, value in sorted(values.items())).encode()

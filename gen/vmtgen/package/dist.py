@@ -111,15 +111,15 @@ def epoch() -> int:
     See https://reproducible-builds.org/specs/source-date-epoch/ for the variable. Raises
     UsageError where it is not a number that fits a tar entry.
     """
-    said = os.environ.get("SOURCE_DATE_EPOCH")
-    if said is None:
+    epoch = os.environ.get("SOURCE_DATE_EPOCH")
+    if epoch is None:
         return _EPOCH
-    if not re.fullmatch(r"[0-9]{1,10}", said) or int(said) >= 8**11:
+    if not re.fullmatch(r"[0-9]{1,10}", epoch) or int(epoch) >= 8**11:
         raise UsageError(
-            f"SOURCE_DATE_EPOCH is {said!r}: expected seconds since 1970 in digits",
+            f"SOURCE_DATE_EPOCH is {epoch!r}: expected seconds since 1970 in digits",
             hint="unset it, or: SOURCE_DATE_EPOCH=$(git log -1 --format=%ct)",
         )
-    return int(said)
+    return int(epoch)
 
 
 def checkout() -> Path:
@@ -258,9 +258,9 @@ def make(
             if finding.severity != "note"
         ]
         if findings:
-            said = "\n".join(f"{f.where}: {f.message} [{f.rule}]" for f in findings)
+            message = "\n".join(f"{f.where}: {f.message} [{f.rule}]" for f in findings)
             raise ReportedError(
-                f"the linter refuses to ship {name} for {release.name}/{machine.name}:\n{said}"
+                f"the linter refuses to ship {name} for {release.name}/{machine.name}:\n{message}"
             )
         module = built.path.read_bytes()
     driver = driver_package(name)

@@ -126,7 +126,7 @@ def _contents(out: Path) -> dict[str, bytes]:
     }
 
 
-def misfits(edits: str, sys: Path) -> list[str]:
+def edit_mismatches(edits: str, sys: Path) -> list[str]:
     """Return the lines of EDITS that do not fit the NetBSD tree at `sys`, each with its file.
 
     Missing files outside of sys/ are ignored. Raises MissingInputError where `sys`

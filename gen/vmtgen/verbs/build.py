@@ -219,7 +219,7 @@ def _table(rows: list[dict[str, Any]]) -> None:
         else:
             lint = row["lint"]
             clean = not lint["errors"] and not lint["warnings"]
-            said = "clean" if clean else f"{lint['errors']} E, {lint['warnings']} W"
+            state = "clean" if clean else f"{lint['errors']} E, {lint['warnings']} W"
             print(
-                f"{target}{row['size']:>8}{len(row['imports']):>9}  {said:<12}{row['seconds']:>7}"
+                f"{target}{row['size']:>8}{len(row['imports']):>9}  {state:<12}{row['seconds']:>7}"
             )

@@ -70,9 +70,9 @@ def run(args: argparse.Namespace) -> int:
         else:
             missing.append((name, release.name, machine.name, reason))
     if not selected:
-        said = (f"NetBSD {r} on {m} is not supported: {why}" for _, r, m, why in missing)
+        reasons = (f"NetBSD {r} on {m} is not supported: {why}" for _, r, m, why in missing)
         raise ReportedError(
-            "; ".join(dict.fromkeys(said)),
+            "; ".join(dict.fromkeys(reasons)),
             hint="vmtgen dist without --release and --machine makes what there is",
         )
     specs = resources.directory("specs")

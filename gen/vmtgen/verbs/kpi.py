@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         for row in rows:
             _print(release, row)
-    different = any(row["differences"] or row.get("code", {}).get("differences") for row in rows)
+    different = any(row["messages"] or row.get("code", {}).get("differences") for row in rows)
     return DATA if different else 0
 
 
@@ -96,7 +96,7 @@ def _machine(
         "machine": machine.name,
         "compared": found.compared,
         "differences": [difference.as_dict() for difference in found.differences],
-        "said": [str(difference) for difference in found.differences],
+        "messages": [str(difference) for difference in found.differences],
     }
     if args.code:
         row["code"] = _code(args, targets, release, machine)
@@ -153,9 +153,11 @@ def _installed(args: argparse.Namespace, targets: Targets, release: Release) -> 
 
 def _print(release: Release, row: dict[str, Any]) -> None:
     target = f"{release.name}/{row['machine']}"
-    for text in row["said"]:
+    for text in row["messages"]:
         print(f"{target}: {text}")
-    print(f"{target}: {row['compared']} sizes, offsets and constants, {len(row['said'])} differ")
+    print(
+        f"{target}: {row['compared']} sizes, offsets and constants, {len(row['messages'])} differ"
+    )
     code = row.get("code")
     if code is None:
         return

@@ -48,7 +48,9 @@ def run(args: argparse.Namespace) -> int:
     from vmtgen.targets import load_targets  # noqa: PLC0415
 
     texts = upstream.files(modules.expect(args.module or load_targets().default.module))
-    found = upstream.misfits(texts[upstream.EDITS], args.sys) if args.sys is not None else []
+    found = (
+        upstream.edit_mismatches(texts[upstream.EDITS], args.sys) if args.sys is not None else []
+    )
     out: Path = args.out or (root() or Path()) / "build" / "upstream"
     changed = upstream.lay_out(texts, out)
     if args.json:

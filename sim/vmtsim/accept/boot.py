@@ -58,17 +58,17 @@ class Boot:
         account: Account,
         *,
         timeout: float,
-        say: Callable[[str], None] | None = None,
+        print_line: Callable[[str], None] | None = None,
         inside: bool = False,
     ) -> None:
         self.console = console
         self.account = account
         self.loaders = 0
-        self._say = say or (lambda _line: None)
+        self._print_line = print_line or (lambda _line: None)
         self._deadline = time.monotonic() + timeout
         self._logins = self._asked = 0
-        self._deaf_since: float | None = None
-        self._deaf_seen = 0
+        self._ignored_since: float | None = None
+        self._ignored_from = 0
         self._inside = self._entered = inside
 
     def shell(self) -> Shell:
@@ -85,7 +85,7 @@ class Boot:
             (texts.SINGLE_USER, self._single_user),
             (texts.LOGIN, self._login),
             (texts.PASSWORD, self._password),
-            (texts.HOST_KEY, self._stranger),
+            (texts.HOST_KEY, self._unknown_host_key),
             (texts.INCORRECT, self._incorrect),
             (texts.REFUSED, self._refused),
             (texts.TERMINAL, self._terminal),
@@ -112,7 +112,7 @@ class Boot:
                     expected, timeout=max(min(left, _SILENT), 0.0), what=what
                 )
             except ConsoleTimeoutError as error:
-                self._check_deaf()
+                self._check_keys_accepted()
                 if left > _SILENT:
                     if len(self.console.seen) == before and self._running():
                         self._entered = True
@@ -126,14 +126,14 @@ class Boot:
                 )
                 raise
 
-    def _check_deaf(self) -> None:
+    def _check_keys_accepted(self) -> None:
         """Give up on a loader that accepted no keys if no kernel prints anything for long."""
-        if self._deaf_since is None:
+        if self._ignored_since is None:
             return
-        if texts.KERNEL.search(self.console.seen, self._deaf_seen):
-            self._deaf_since = None
-        elif time.monotonic() - self._deaf_since > _SCREEN:
-            raise self._deaf()
+        if texts.KERNEL.search(self.console.seen, self._ignored_from):
+            self._ignored_since = None
+        elif time.monotonic() - self._ignored_since > _SCREEN:
+            raise self._keys_ignored()
 
     def _running(self) -> bool:
         return self._inside or texts.KERNEL.search(self.console.seen) is not None
@@ -142,7 +142,7 @@ class Boot:
 
     def _menu(self) -> Shell | None:
         """Stop the countdown, then choose the menu entry for the prompt."""
-        self._say("boot loader: menu")
+        self._print_line("boot loader: menu")
         listed = self._entries(self.console.before)
         if not self._press(" ", texts.MENU_OPTION):
             return self._leave_alone()
@@ -167,13 +167,13 @@ class Boot:
         (https://bugs.launchpad.net/qemu/+bug/1743191); it boots to the serial line after its
         countdown.
         """
-        self._say("boot loader: it accepts no keys; waiting for its default")
-        self._deaf_since = time.monotonic()
-        self._deaf_seen = len(self.console.seen)
+        self._print_line("boot loader: it accepts no keys; waiting for its default")
+        self._ignored_since = time.monotonic()
+        self._ignored_from = len(self.console.seen)
         return None
 
     def _option(self) -> Shell | None:
-        self._say("boot loader: menu without a countdown")
+        self._print_line("boot loader: menu without a countdown")
         return self._choose(self._entries(self.console.before))
 
     @staticmethod
@@ -187,7 +187,7 @@ class Boot:
         )
         if key is None:
             # No way to the prompt.  With `consdev=com0` in boot.cfg it is not needed.
-            self._say("boot loader: no entry leads to its prompt; taking the default")
+            self._print_line("boot loader: no entry leads to its prompt; taking the default")
             self.console.type("\r")
             return None
         if not self._press(f"{key}\r", texts.BOOT_PROMPT):
@@ -195,7 +195,7 @@ class Boot:
         return self._loader_prompt()
 
     def _countdown(self) -> Shell | None:
-        self._say("boot loader: countdown")
+        self._print_line("boot loader: countdown")
         if not self._press(" ", texts.BOOT_PROMPT):
             return self._leave_alone()
         return self._loader_prompt()
@@ -207,9 +207,9 @@ class Boot:
         effect.
         """
         self.loaders += 1
-        self._say("boot loader: consdev com0, boot")
+        self._print_line("boot loader: consdev com0, boot")
         if not self._press("consdev com0\r", texts.BOOT_PROMPT):
-            raise self._deaf()
+            raise self._keys_ignored()
         for _ in range(_TRIES):
             if not self._press("boot\r", "boot"):
                 break
@@ -220,9 +220,9 @@ class Boot:
                 return self._no_kernel()
             if which == 0:
                 return None
-        raise self._deaf()
+        raise self._keys_ignored()
 
-    def _deaf(self) -> BootError:
+    def _keys_ignored(self) -> BootError:
         return BootError(
             f"the boot loader does not accept keys from the serial line:\n{self.console.screen()}",
             hint="put `consdev=com0` into the image's /boot.cfg, or boot the kernel with --kernel",
@@ -252,14 +252,14 @@ class Boot:
         )
 
     def _again(self) -> Shell | None:
-        self._say("the guest resets itself")
+        self._print_line("the guest resets itself")
         return None
 
     def _halted(self) -> Shell | None:
         raise BootError(f"the guest halted by itself:\n{self.console.screen()}")
 
     def _single_user(self) -> Shell | None:
-        self._say("single-user mode")
+        self._print_line("single-user mode")
         self._entered = True
         self.console.type("\r")
         return None
@@ -273,7 +273,7 @@ class Boot:
                 f"{self.account.user} cannot log in:\n{self.console.screen()}",
                 hint="--user and --password-file; live images have root without a password",
             )
-        self._say(f"login as {self.account.user}")
+        self._print_line(f"login as {self.account.user}")
         self._entered = True
         self.console.type(f"{self.account.user}\r")
         return None
@@ -285,7 +285,7 @@ class Boot:
         self.console.type(f"{self.account.password}\r")
         return None
 
-    def _stranger(self) -> Shell | None:
+    def _unknown_host_key(self) -> Shell | None:
         raise BootError(
             "ssh does not know the guest's key", hint="connect once by hand and check the key"
         )

@@ -180,7 +180,7 @@ class Console:
         crashes = [re.compile(crash.pattern) for crash in CRASHES]
         everything = [*crashes, *patterns, pexpect.TIMEOUT, pexpect.EOF]
         deadline = time.monotonic() + timeout
-        said = time.monotonic()
+        reported = time.monotonic()
         while True:
             left = deadline - time.monotonic()
             pause = max(0.0, min(left, _PROGRESS))
@@ -199,8 +199,8 @@ class Console:
                 raise ConsoleTimeoutError(
                     f"waited {timeout:g} s for {what}; the screen shows:\n{self.screen()}"
                 )
-            if time.monotonic() - said >= _PROGRESS:
-                said = time.monotonic()
+            if time.monotonic() - reported >= _PROGRESS:
+                reported = time.monotonic()
                 self._progress(f"waiting for {what}: {self._last()}")
 
     @property

@@ -21,7 +21,7 @@ _GZIP, _QCOW2 = b"\x1f\x8b", b"QFI\xfb"
 _CHUNK = 1 << 20
 # Space for the guest's writes while it runs (bytes).
 OVERLAY = 512 << 20
-_SAY = 256 << 20
+_PROGRESS = 256 << 20
 
 
 class DiskError(ReportedError):
@@ -40,14 +40,14 @@ def size_unpacked(path: Path) -> int:
     """Return the minimum unpacked size of a gzip file: its trailer has it modulo 4 GiB."""
     with path.open("rb") as file:
         file.seek(-4, 2)
-        said = int.from_bytes(file.read(4), "little")
+        size = int.from_bytes(file.read(4), "little")
     packed = path.stat().st_size
-    while said < packed // 2:
-        said += 1 << 32
-    return said
+    while size < packed // 2:
+        size += 1 << 32
+    return size
 
 
-def prepared(path: Path, work: Path, say: Callable[[str], None]) -> Disk:
+def prepared(path: Path, work: Path, print_line: Callable[[str], None]) -> Disk:
     """Return the image, unpacked into ``work`` if necessary.
 
     Raises DiskError: no such file, not an image, or not enough space, which is checked first.
@@ -57,7 +57,7 @@ def prepared(path: Path, work: Path, say: Callable[[str], None]) -> Disk:
         need = size_unpacked(path)
         _check_room(work, need + OVERLAY, f"{path.name} is {need >> 20} MiB when unpacked")
         target = work / path.stem
-        _unpack(path, target, need, say)
+        _unpack(path, target, need, print_line)
         return Disk(target, _format(_head(target)))
     _check_room(work, OVERLAY, "the guest's writes")
     return Disk(path.resolve(), _format(head))
@@ -97,9 +97,9 @@ def _check_room(work: Path, need: int, why: str) -> None:
         )
 
 
-def _unpack(path: Path, target: Path, size: int, say: Callable[[str], None]) -> None:
+def _unpack(path: Path, target: Path, size: int, print_line: Callable[[str], None]) -> None:
     """Unpack, leaving holes for zeros."""
-    done = said = 0
+    done = reported = 0
     try:
         with gzip.open(path, "rb") as source, target.open("wb") as out:
             while chunk := source.read(_CHUNK):
@@ -108,9 +108,11 @@ def _unpack(path: Path, target: Path, size: int, say: Callable[[str], None]) -> 
                 else:
                     out.seek(len(chunk), 1)
                 done += len(chunk)
-                if done - said >= _SAY:
-                    said = done
-                    say(f"unpacking {path.name}: {done >> 20} of {max(size, done) >> 20} MiB")
+                if done - reported >= _PROGRESS:
+                    reported = done
+                    print_line(
+                        f"unpacking {path.name}: {done >> 20} of {max(size, done) >> 20} MiB"
+                    )
             out.truncate(done)
     except (OSError, EOFError, zlib.error) as error:
         target.unlink(missing_ok=True)

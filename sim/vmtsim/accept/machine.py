@@ -200,9 +200,9 @@ def start(options: MachineOptions, folder: Path, files: Path | None) -> Machine:
             process.kill()
             process.wait()
             line.close()
-            said = (folder / "qemu.log").read_text("utf-8", "replace").strip()
+            log = (folder / "qemu.log").read_text("utf-8", "replace").strip()
             raise MachineError(
-                f"QEMU does not start: {said or 'it printed nothing'}", exit_status=SOFTWARE
+                f"QEMU does not start: {log or 'it printed nothing'}", exit_status=SOFTWARE
             )
         time.sleep(0.05)
     return Machine(process, folder, line, words)

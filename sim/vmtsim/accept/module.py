@@ -32,14 +32,14 @@ def bring(
     release: str,
     port: str,
     work: Path,
-    say: Callable[[str], None],
+    print_line: Callable[[str], None],
 ) -> dict[str, Path]:
     """Return the files by their names in the guest; archives are unpacked into ``work``.
 
     ``release`` and ``port`` are the guest's uname(1); the module is built for them unless it is
     ``given``. Raises ModuleError.
     """
-    path = given or _made(driver, release, port, work, say)
+    path = given or _made(driver, release, port, work, print_line)
     found: dict[str, Path] = {driver.file: path}
     if not path.is_file():
         raise ModuleError(f"no file {path}")
@@ -81,13 +81,15 @@ def _unpacked(driver: Driver, path: Path, work: Path) -> dict[str, Path]:
     return found
 
 
-def _made(driver: Driver, release: str, port: str, work: Path, say: Callable[[str], None]) -> Path:
+def _made(
+    driver: Driver, release: str, port: str, work: Path, print_line: Callable[[str], None]
+) -> Path:
     """Build the archive for the guest's release, as a user would, or the module alone."""
     known = re.split(r"[_\s]", release)[0]
-    say(f"building {driver.file} for NetBSD {known}/{port}")
+    print_line(f"building {driver.file} for NetBSD {known}/{port}")
     out = work / "build"
     words = ["--module", driver.name, "--release", known, "--machine", port, "--out", str(out)]
-    said = ""
+    message = ""
     for verb, made in (("dist", f"{driver.name}-*.tgz"), ("build", f"*/*/{driver.file}")):
         done = subprocess.run(
             [sys.executable, "-m", "vmtgen", verb, *words],
@@ -98,8 +100,8 @@ def _made(driver: Driver, release: str, port: str, work: Path, say: Callable[[st
         found = sorted(out.glob(made))
         if done.returncode == 0 and found:
             return found[0]
-        said = done.stderr.strip()
+        message = done.stderr.strip()
     raise ModuleError(
-        f"no module for NetBSD {release}/{port}: {said}",
+        f"no module for NetBSD {release}/{port}: {message}",
         hint="build one (vmtgen build --sys) and give it with --module",
     )

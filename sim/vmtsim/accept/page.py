@@ -95,8 +95,8 @@ def _scenario(result: Result) -> str:
         )
         + "</table>"
     )
-    if result.left_out:
-        lines = "".join(f"<li>{escape(str(each))}</li>" for each in result.left_out)
+    if result.skipped_steps:
+        lines = "".join(f"<li>{escape(str(each))}</li>" for each in result.skipped_steps)
         parts.append(f"<details><summary>Left out</summary><ul>{lines}</ul></details>")
     if result.comparison is not None:
         parts.append(_comparison(result.comparison))

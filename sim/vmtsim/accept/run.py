@@ -48,7 +48,7 @@ NEEDED = ("modload", "modunload", "drvctl", "sysctl")
 # Space for the module and the scripts on the disk that contains them.
 _FILES = 8 << 20
 # Seconds after the end of the console within which QEMU exits.
-_GOES = 20.0
+_POWER_OFF_TIMEOUT = 20.0
 
 
 class AcceptError(ReportedError):
@@ -93,15 +93,15 @@ class Seen(Protocol):
 
 
 class Acceptance:
-    """Runs a plan: ``prepare`` first, then ``results``.  ``say`` prints lines for the user.
+    """Runs a plan: ``prepare`` first, then ``results``.  ``print_line`` prints lines for the user.
 
     Use it as a context: its end stops the machine (not with ``plan.keep``) and removes unpacked
     files.
     """
 
-    def __init__(self, plan: Plan, say: Callable[[str], None]) -> None:
+    def __init__(self, plan: Plan, print_line: Callable[[str], None]) -> None:
         self.plan = plan
-        self.say = say
+        self.print_line = print_line
         self.facts = Facts()
         self.versions = Versions()
         self.module: Path | None = None  # the file that is loaded
@@ -121,7 +121,7 @@ class Acceptance:
 
     def __exit__(self, *_: object) -> None:
         if self.plan.keep and self.machine is not None and self.machine.running:
-            self.say(
+            self.print_line(
                 f"kept: QEMU is process {self.machine.process.pid}, the console is the Unix socket "
                 f"{self.machine.folder / 'console'}"
             )
@@ -145,7 +145,7 @@ class Acceptance:
         }
         if plan.disk is not None:
             self._options = replace(
-                self._options, disk=disks.prepared(plan.disk, self.work, self.say)
+                self._options, disk=disks.prepared(plan.disk, self.work, self.print_line)
             )
         if plan.kernel is not None:
             self._options = replace(self._options, kernel=disks.kernel(plan.kernel, self.work))
@@ -155,17 +155,22 @@ class Acceptance:
 
     def _boot(self) -> None:
         self._boots += 1
-        self.say("starting QEMU")
+        self.print_line("starting QEMU")
         files_disk = self.work / "files.img"
         self.machine = machine.start(self._options, self.work / f"boot{self._boots}", files_disk)
-        self._console = Console.of_socket(self.machine.line, progress=self.say)
-        boot = Boot(self._console, self.plan.account, timeout=self.plan.boot_timeout, say=self.say)
+        self._console = Console.of_socket(self.machine.line, progress=self.print_line)
+        boot = Boot(
+            self._console,
+            self.plan.account,
+            timeout=self.plan.boot_timeout,
+            print_line=self.print_line,
+        )
         shell = boot.shell()
         self._set_up(shell, files_disk)
         self._worker = Worker(shell)
 
     def _set_up(self, shell: Shell, files_disk: Path) -> None:
-        self.say("the guest has a root shell")
+        self.print_line("the guest has a root shell")
         system = shell.run("uname -s -r -m")
         match = re.fullmatch(r"(\S+) (\S+) (\S+)", system.output.strip())
         if match is None or match.group(1) != "NetBSD":
@@ -173,7 +178,7 @@ class Acceptance:
         _, release, port = match.groups()
         if self.module is None:
             self._files = bring(
-                self.plan.driver, self.plan.module, release, port, self.work, self.say
+                self.plan.driver, self.plan.module, release, port, self.work, self.print_line
             )
             self.module = self._files[self.plan.driver.file]
             info = described(self.module).modinfo
@@ -203,7 +208,7 @@ class Acceptance:
         inside.call("quiet")
         self._powerd = inside.call("reporters").ok
         if not self._powerd:
-            self.say("powerd does not run in the guest: power events are not checked")
+            self.print_line("powerd does not run in the guest: power events are not checked")
 
     def _end_machine(self) -> None:
         if self.machine is None:
@@ -247,7 +252,7 @@ class Acceptance:
         result = verdict.Result(scenario.name, scenario.summary)
         try:
             if not self._alive():
-                self.say("the machine or its console is gone: starting another one")
+                self.print_line("the machine or its console is gone: starting another one")
                 self._end_machine()
                 self._boot()
             if compared:
@@ -265,7 +270,7 @@ class Acceptance:
 
     def _simulate(self, scenario: Scenario, result: verdict.Result) -> None:
         assert self.module is not None
-        self.say(f"{scenario.name}: in the simulator")
+        self.print_line(f"{scenario.name}: in the simulator")
         simulation = Simulation(self.module, scenario, seed=self.plan.seed)
         simulation.run()
         result.simulated = [
@@ -276,7 +281,7 @@ class Acceptance:
         assert self._worker is not None
         assert self.machine is not None
         assert self.module is not None
-        self.say(f"{scenario.name}: on the guest, {scenario.duration / 1e9:.0f} s")
+        self.print_line(f"{scenario.name}: on the guest, {scenario.duration / 1e9:.0f} s")
         given = scenario.guest
 
         def begin(shell: Shell) -> tuple[str, int | None, dict[str, str]]:
@@ -315,7 +320,7 @@ class Acceptance:
                 keep=True,
                 patience=Patience(look=0.5, quiet=4.0),
             ),
-            lambda line: self._say_of(scenario, line),
+            lambda line: self._print_line_of(scenario, line),
             worker=self._worker,
             folder=self._folder,
             base=base,
@@ -323,22 +328,22 @@ class Acceptance:
             facts=facts,
             shortest=scenario.duration,
             visit=self._walk if scenario is WALK else None,
-            goes_down=scenario is POWER_OFF,
+            powers_off=scenario is POWER_OFF,
         )
         rules = Findings(session.trace)
         session.run()
         result.seconds = time.monotonic() - started
-        down = scenario is POWER_OFF and self.machine.wait(_GOES)
+        down = scenario is POWER_OFF and self.machine.wait(_POWER_OFF_TIMEOUT)
         self._judge(session, rules, result, down=down)
         if scenario is POWER_OFF:
             state = verdict.HELD if down else verdict.BROKEN
             detail = "" if down else "the machine still runs"
             result.properties.append(verdict.Property("the guest powers off", state, detail))
 
-    def _say_of(self, scenario: Scenario, line: str) -> None:
+    def _print_line_of(self, scenario: Scenario, line: str) -> None:
         """Pass on the session's messages, except the addresses of breakpoints."""
         if "breakpoints on" not in line and "behind the GDB stub" not in line and line != "over":
-            self.say(f"{scenario.name}: {line}")
+            self.print_line(f"{scenario.name}: {line}")
 
     def _walk(self, shell: Shell) -> list[verdict.Property]:
         python = self.facts["python"] if walk.VMTCTL in self._files else ""
@@ -351,18 +356,20 @@ class Acceptance:
         """Return the result of a session; ``down``: the guest powered off, as expected."""
         found = self._worker.crash if self._worker is not None else None
         crash = "" if found is None else str(found)
-        if isinstance(found, ConsoleClosedError) and (down or _went_down(session.trace.events)):
+        if isinstance(found, ConsoleClosedError) and (down or _was_shut_down(session.trace.events)):
             crash = ""
         result.crash = crash
-        result.left_out = session.left_out
+        result.skipped_steps = session.skipped_steps
         result.expected, result.judged = session.expected, session.judged
         result.calls = session.host.summary()["calls"]
         result.origin = session.first
         events = session.trace.events
-        result.real = events[: session.talk_end] if session.talk_end is not None else events
+        result.real = (
+            events[: session.conversation_end] if session.conversation_end is not None else events
+        )
         if session.stuck:
             result.findings.append(session.stuck)
-        if not session.spoke:
+        if not session.called_host:
             result.findings.append("the driver never called the host")
         broken = [f"{event['rule']}: {event.get('detail')}" for event in rules.events]
         result.findings += [f"protocol: {each}" for each in broken]
@@ -396,7 +403,7 @@ def slowed(scenario: Scenario, factor: float) -> Scenario:
     return replace(scenario, steps=steps, duration=max(scenario.duration, last))
 
 
-def _went_down(events: Iterator[Event] | list[Event]) -> bool:
+def _was_shut_down(events: Iterator[Event] | list[Event]) -> bool:
     return any(event.kind == "guest.done" and event["verb"] == "shutdown" for event in events)
 
 
@@ -424,9 +431,9 @@ def _scenario(result: verdict.Result) -> dict[str, Any]:
             each.name: {"state": each.state, "detail": each.detail} for each in result.properties
         },
         "findings": result.findings,
-        "left_out": [
+        "skipped_steps": [
             {"place": each.place, "verb": each.verb, "reason": each.reason}
-            for each in result.left_out
+            for each in result.skipped_steps
         ],
         "differences": [
             {

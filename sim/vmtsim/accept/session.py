@@ -29,7 +29,7 @@ _REPORT = re.compile(r"vmt-accept: powerd (\w+) (\w+) (\w+)(?: (\d+))?\b")
 # Seconds: for finding the module in memory and the driver's first call, for the answer to a last
 # ping, for all remaining work at the end.
 _SPEAK, _PING, _LEAVE = 90.0, 30.0, 180.0
-_SAY = 10.0
+_PROGRESS = 10.0
 LAST_PING = "ping"
 
 
@@ -53,18 +53,18 @@ class GuestSession(Session):
     """One scenario, from the rescan that lets the driver attach to the unload of the module.
 
     The module is already loaded, at ``base`` (None: not known).  The scenario ends at its end, or
-    from ``shortest`` nanoseconds on once nothing more is expected.  ``spoke`` is false if the
-    driver never called the host, ``talk_end`` the number of events up to the scenario's end.
-    ``facts`` are scenario.expect.FACTS of the guest.  ``visit`` runs on the shell once the driver
-    is attached, and the scenario waits for its end.  With ``goes_down`` it waits for the guest's
-    shutdown.
+    from ``shortest`` nanoseconds on once nothing more is expected.  ``called_host`` is false if the
+    driver never called the host, ``conversation_end`` the number of events up to the scenario's
+    end.  ``facts`` are scenario.expect.FACTS of the guest.  ``visit`` runs on the shell once the
+    driver is attached, and the scenario waits for its end.  With ``powers_off`` it waits for the
+    guest's shutdown.
     """
 
     def __init__(
         self,
         client: Client,
         settings: Settings,
-        say: Callable[[str], None],
+        print_line: Callable[[str], None],
         *,
         worker: Worker,
         folder: str,
@@ -73,17 +73,17 @@ class GuestSession(Session):
         facts: dict[str, str],
         shortest: int,
         visit: Callable[[Shell], list[Property]] | None = None,
-        goes_down: bool = False,
+        powers_off: bool = False,
     ) -> None:
-        super().__init__(client, settings, say)
+        super().__init__(client, settings, print_line)
         self._shortest = shortest
         self._visit = visit
-        self._goes_down = goes_down
+        self._powers_off = powers_off
         self.visited: list[Property] = []
         self._reports: set[str] = set()
         self.ends = End()
-        self.talk_end: int | None = None
-        self.spoke = True
+        self.conversation_end: int | None = None
+        self.called_host = True
         self.stuck = ""
         self._worker = worker
         self._folder = folder
@@ -92,7 +92,7 @@ class GuestSession(Session):
         # The text's address of a module whose driver has to attach once it is served; 0: any.
         self._attach: int | None = base or 0
         self._bus = "cpu0"
-        self._started = self._said = time.monotonic()
+        self._started = self._progress_at = time.monotonic()
         self._leaving: Job[Any] | None = None
         self._left_at = 0.0
         self._pinged = 0.0
@@ -188,21 +188,23 @@ class GuestSession(Session):
     def _turn(self) -> None:
         super()._turn()
         if self._worker.crash is not None and not self.done:
-            self.end("the console is gone" if self._goes_down else "the guest crashed")
+            self.end("the console is gone" if self._powers_off else "the guest crashed")
         if self._attach is not None and self.server.armed and self._attach in {0, self.server.base}:
             self._attach = None
             self._rescan()
-        over = self.talk_end is not None
+        over = self.conversation_end is not None
         waits = self._visit is not None or (self._script is not None and not self._script.settled)
         settled = not waits and self._first is not None and self.now() >= self._shortest
         if over or settled:
             self.scenario_over(self.settings.scenario)
-        if time.monotonic() - self._said > _SAY and not over:
-            self._said = time.monotonic()
+        if time.monotonic() - self._progress_at > _PROGRESS and not over:
+            self._progress_at = time.monotonic()
             calls = self.host.summary()["calls"]
-            self.say(f"{self.now() / 1e9:.0f} of {self._shortest / 1e9:.0f} s, {calls} calls")
+            self.print_line(
+                f"{self.now() / 1e9:.0f} of {self._shortest / 1e9:.0f} s, {calls} calls"
+            )
         if self._first is None and time.monotonic() - self._started > _SPEAK:
-            self.spoke = False
+            self.called_host = False
             if not self.server.armed:
                 self.stuck = "the text of the module that was given is not in the guest's memory"
             self.scenario_over(None)
@@ -244,8 +246,8 @@ class GuestSession(Session):
         """Check whether the driver still answers, unload the module, and end."""
         if scenario is not None and self._visit is not None and not self.stuck:
             return  # its steps come first, however slow the guest is
-        if self.talk_end is None:
-            self.talk_end = len(self.trace.events)
+        if self.conversation_end is None:
+            self.conversation_end = len(self.trace.events)
             if self._script is not None:
                 self.failures = self._script.finish()
             self.host.faults.disarm()

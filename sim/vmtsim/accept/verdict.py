@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from vmtsim.accept.compare import Comparison
     from vmtsim.core.trace import Event
-    from vmtsim.scenario.script import LeftOut
+    from vmtsim.scenario.script import SkippedStep
 
 HELD, BROKEN, NOT_JUDGED = "held", "broken", "not judged"
 # Verdicts of a scenario, the worst last.
@@ -38,7 +38,7 @@ class Result:
     summary: str = ""
     properties: list[Property] = field(default_factory=list)
     findings: list[str] = field(default_factory=list)
-    left_out: list[LeftOut] = field(default_factory=list)
+    skipped_steps: list[SkippedStep] = field(default_factory=list)
     expected: int = 0
     judged: int = 0
     comparison: Comparison | None = None
@@ -121,13 +121,13 @@ def properties(
     found.append(
         Property("the protocol's rules are kept", BROKEN if rules else HELD, "; ".join(rules))
     )
-    found.append(_lives(ends, crash))
+    found.append(_progress(ends, crash))
     found.append(_expectations(failures, judged))
     found.append(_leaves(ends, crash))
     return found
 
 
-def _lives(ends: Any, crash: str) -> Property:
+def _progress(ends: Any, crash: str) -> Property:
     name = "threads make progress"
     if crash:
         return Property(name, NOT_JUDGED, "the guest crashed")

@@ -41,7 +41,7 @@ class Visit:
         account: Account,
         report: Path,
         bring: Callable[[str, str], dict[str, Path]],
-        say: Callable[[str], None],
+        print_line: Callable[[str], None],
         *,
         timeout: float,
     ) -> None:
@@ -52,7 +52,7 @@ class Visit:
         self._account = account
         self._report = report
         self._bring = bring
-        self._say = say
+        self._print_line = print_line
         self._timeout = timeout
         self._console: Console | None = None
 
@@ -69,16 +69,22 @@ class Visit:
             raise ReportedError("--console needs a command", exit_status=USAGE)
         started = time.monotonic()
         try:
-            self._console = Console.of_command(self._words[0], self._words[1:], progress=self._say)
+            self._console = Console.of_command(
+                self._words[0], self._words[1:], progress=self._print_line
+            )
         except Exception as error:
             raise ReportedError(f"cannot run {self._words[0]}: {error}") from error
         result = verdict.Result(walk.NAME, walk.SUMMARY)
         try:
             boot = Boot(
-                self._console, self._account, timeout=self._timeout, say=self._say, inside=True
+                self._console,
+                self._account,
+                timeout=self._timeout,
+                print_line=self._print_line,
+                inside=True,
             )
             shell = boot.shell()
-            self._say("the guest has a root shell")
+            self._print_line("the guest has a root shell")
             inside, python = self._prepare(shell)
             try:
                 result.properties = self._walk(inside, python)
@@ -127,7 +133,7 @@ class Visit:
         )
 
     def _walk(self, inside: Guest, python: str) -> list[verdict.Property]:
-        self._say("loading the driver")
+        self._print_line("loading the driver")
         name = self._driver.name
         inside.call("free", name)
         loaded = inside.call("load", name)
@@ -139,7 +145,7 @@ class Visit:
         if built_in:
             inside.call("detach", built_in)
         inside.call("rescan", "cpu0")
-        self._say("doing the walkthrough")
+        self._print_line("doing the walkthrough")
         properties += walk.Walk(
             inside.shell, inside.folder, name, self._driver.steps, python
         ).take()

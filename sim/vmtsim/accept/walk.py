@@ -57,7 +57,7 @@ class Walk:
         for step in self._steps:
             if not step.vmtctl:
                 step.take(self)
-        self._leave_and_come("detach", "rescan")
+        self._unload_and_reload("detach", "rescan")
         self._vmtctl()
         return self.properties
 
@@ -91,7 +91,7 @@ class Walk:
         result = self.guest.call("node", f"machdep.{self.device}.{name}")
         return result.output.strip() if result.ok else ""
 
-    def _leave_and_come(self, detach: str, attach: str) -> None:
+    def _unload_and_reload(self, detach: str, attach: str) -> None:
         left = self.guest.call(detach, self.device)
         gone = left.ok and self.is_there(there=False)
         self.note(

@@ -88,13 +88,13 @@ def _silence() -> Iterator[None]:
     """Silence distributed's loggers: the campaign reports problems itself, once."""
     names = [name for name in logging.root.manager.loggerDict if name.startswith("distributed")]
     loggers = [logging.getLogger(name) for name in names]
-    spoke = [logger for logger in loggers if not logger.disabled]
-    for logger in spoke:
+    enabled = [logger for logger in loggers if not logger.disabled]
+    for logger in enabled:
         logger.disabled = True
     try:
         yield
     finally:
-        for logger in spoke:
+        for logger in enabled:
             logger.disabled = False
 
 
@@ -110,9 +110,9 @@ def _connect(distributed: Any, address: str) -> Any:
     except Exception as error:
         # Any server may answer with anything: even MemoryError was seen, for the length that the
         # greeting of an SSH server seems to announce.
-        said = str(error) or type(error).__name__
+        message = str(error) or type(error).__name__
         raise ClusterError(
-            f"--dask {address}: no dask scheduler answers: {said}", hint=how
+            f"--dask {address}: no dask scheduler answers: {message}", hint=how
         ) from error
     if kind != "Scheduler":
         raise ClusterError(f"--dask {address}: that is a {kind}, not a scheduler", hint=how)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-_TALK = 24
+_CONVERSATION_LINES = 24
 
 
 def commit() -> str:
@@ -102,8 +102,8 @@ def describe(
     lines += scene.lines(module, finding, moment)
     lines += _schedule(reduced)
     events = [event for event in player.trace.events if event.at <= at]
-    talk = chart.text(events)[-_TALK:]
-    lines += ["conversation", *(f"  {line}" for line in talk)] if talk else []
+    conversation = chart.text(events)[-_CONVERSATION_LINES:]
+    lines += ["conversation", *(f"  {line}" for line in conversation)] if conversation else []
     only = None if reduced is None else reduced.only
     return [*lines, f"replay   {replay_command(module, seed, setup, only=only)}"]
 

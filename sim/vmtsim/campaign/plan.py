@@ -46,7 +46,7 @@ ALL_FAULTS = (*FAULTS, *KERNEL_FAULTS)
 _CPUS = 4  # processors that a seed draws at most
 # Seconds of the second phase: see ``_liveness``.
 _SECOND_PHASE = 160
-FINALES = ("unload", "unload", "unload", "shutdown", "no-powerd")
+LAST_ACTIONS = ("unload", "unload", "unload", "shutdown", "no-powerd")
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Plan:
     odds: Mapping[str, tuple[int, int]]
     actions: int
     second_phase: int
-    finale: str
+    last_action: str
 
 
 def draw(
@@ -99,7 +99,7 @@ def _of_driver(seed: int, subject: Subject, *, builtin: bool, cpus: int | None) 
         odds=memory,
         actions=len(drawn),
         second_phase=second,
-        finale="unload",
+        last_action="unload",
     )
 
 
@@ -110,8 +110,8 @@ def _of_vmware(seed: int, survey: Survey, *, builtin: bool | None, cpus: int | N
     second = (480 + rng.below(120)) * NANOSECONDS
     drawn_builtin = rng.chance(1, 4)
     drawn = _actions(rng.fork("actions"), second, survey)
-    finale = rng.choice(FINALES)
-    steps = (*drawn, *_liveness(second, finale, survey))
+    last_action = rng.choice(LAST_ACTIONS)
+    steps = (*drawn, *_liveness(second, last_action, survey))
     return Plan(
         seed=seed,
         builtin=drawn_builtin if builtin is None else builtin,
@@ -130,7 +130,7 @@ def _of_vmware(seed: int, survey: Survey, *, builtin: bool | None, cpus: int | N
         odds=odds,
         actions=len(drawn),
         second_phase=second,
-        finale=finale,
+        last_action=last_action,
     )
 
 
@@ -221,7 +221,7 @@ def _parent(survey: Survey) -> str:
     return survey.devices[0][1] if survey.devices else "cpu0"
 
 
-def _liveness(start: int, finale: str, survey: Survey) -> tuple[Step, ...]:
+def _liveness(start: int, last_action: str, survey: Survey) -> tuple[Step, ...]:
     """Return the second phase: the steps that restore everything, the expectations, and the end."""
 
     def at(seconds: float) -> int:
@@ -259,9 +259,9 @@ def _liveness(start: int, finale: str, survey: Survey) -> tuple[Step, ...]:
         step(140, "expect.rpci", accepted, 5),
         step(140, "expect.event", pressed, 5),
     ]
-    if finale == "shutdown":
+    if last_action == "shutdown":
         steps.append(step(150, "guest.shutdown", True))
-    elif finale == "no-powerd":
+    elif last_action == "no-powerd":
         steps.append(step(150, "guest.powerd", False))
         steps.append(step(150.5, "host.power", {"operation": "halt"}))
     return tuple(steps)

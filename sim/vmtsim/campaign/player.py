@@ -25,7 +25,7 @@ from vmtsim.kernel.kmem import Kmem
 from vmtsim.kernel.races import Races
 from vmtsim.run import invariants, preempt
 from vmtsim.run.findings import NOT_LIVE, Finding
-from vmtsim.run.scene import Moment, Witness
+from vmtsim.run.scene import ContextRecorder, Moment
 from vmtsim.run.simulation import Simulation
 from vmtsim.scenario.script import Phase
 
@@ -82,7 +82,7 @@ class Played:
     actions: int = 0
     module: str = ""
     builtin: bool = False
-    finale: str = ""
+    last_action: str = ""
     # Orders of two accesses to shared memory that occurred: vmtsim.kernel.races.
     orders: frozenset[str] = frozenset()
     trace: bytes | None = None
@@ -164,7 +164,7 @@ class Player:
         kernel.subject(Kmem).refuse = self.injector.refuse_memory
         self.name = self.simulation.module.modinfo.name
         self.watch = Watch(kernel, self.trace, subject)
-        self.witness = Witness(self.simulation)
+        self.recorder = ContextRecorder(self.simulation)
         self._finish = invariants.watch(self.simulation)
         if watch is not None:
             watch(self.simulation)
@@ -173,7 +173,7 @@ class Player:
         """Run it, and return the findings."""
         outcome = self.simulation.run()
         self._finish()
-        self.witness.finish()
+        self.recorder.finish()
         self.watch.finish()
         self.watch.reached.update(
             {f"{KNOWN}{name}": 1 for name in self.simulation.kernel.subject(Races).used}
@@ -193,14 +193,14 @@ class Player:
     def _early_end(self) -> list[Finding]:
         """Report a machine that went down early: powerd listens in the first phase."""
         halted = self.simulation.outcome.halted
-        planned = self.plan.finale in {"shutdown", "no-powerd"}
+        planned = self.plan.last_action in {"shutdown", "no-powerd"}
         last = self.plan.scenario.steps[-1].at
         now = self.simulation.now()
         if halted and (not planned or now < last):
             text = f"the machine went down ({halted}) although powerd was listening"
             return [Finding("went-down", text, now)]
         if planned and not halted and not self._cut and not self.simulation.outcome.status:
-            text = f"the machine did not go down at the end, as expected ({self.plan.finale})"
+            text = f"the machine did not go down at the end, as expected ({self.plan.last_action})"
             return [Finding("liveness", text, now, NOT_LIVE)]
         return []
 
@@ -212,7 +212,7 @@ class Player:
     @property
     def moments(self) -> list[Moment]:
         """The contexts of the findings."""
-        return self.witness.moments
+        return self.recorder.moments
 
 
 @dataclass(frozen=True)
@@ -282,7 +282,7 @@ def _play(module: Path, seed: int, setup: Setup, *, keep_trace: bool) -> Played:
     # Faults of a plan, and those that a step requests.
     played.injections = sum(event.kind == "fault" for event in player.trace.events)
     played.actions = plan.actions
-    played.module, played.builtin, played.finale = player.name, plan.builtin, plan.finale
+    played.module, played.builtin, played.last_action = player.name, plan.builtin, plan.last_action
     if keep_trace:
         lines = "".join(f"{event.json()}\n" for event in player.trace.events)
         played.trace = zlib.compress(lines.encode("ascii"), 6)

@@ -119,7 +119,7 @@ def choice_of(items: Sequence[Item]) -> Choice:
     )
 
 
-class _SpentError(Exception):
+class _BudgetError(Exception):
     """The budget of runs is used up."""
 
 
@@ -155,7 +155,7 @@ def reduce(
     def fails(part: tuple[Item, ...]) -> bool:
         nonlocal runs, best
         if runs >= budget:
-            raise _SpentError
+            raise _BudgetError
         runs += 1
         player = Player(
             module, plan, subject,
@@ -173,7 +173,7 @@ def reduce(
         return None
     try:
         return Reduced(ddmin(items, fails), len(items), runs, exhausted=False, points=whole.points)
-    except _SpentError:
+    except _BudgetError:
         return Reduced(best, len(items), runs, exhausted=True, points=whole.points)
 
 

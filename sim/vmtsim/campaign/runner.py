@@ -127,7 +127,7 @@ class Campaign:
         self._pool = pool
         self._module = pool.pack(settings.module)
         self._window = max(pool.workers(), 1) * _AHEAD
-        self._began = self._looked = self._manned = self._saved = time.monotonic()
+        self._began = self._looked = self._workers_seen = self._saved = time.monotonic()
         self._listener = listener
         self._interruption = interruption or Interruption()
         self._save = save
@@ -268,8 +268,8 @@ class Campaign:
                 self._looked = now
                 self._window = max(workers, 1) * _AHEAD
                 if workers or done:
-                    self._manned = now
-                elif now - self._manned >= self._pool.patience:
+                    self._workers_seen = now
+                elif now - self._workers_seen >= self._pool.patience:
                     raise WorkersLostError(f"there was no worker for {self._pool.patience:.0f} s")
             if done:
                 return done

@@ -71,7 +71,7 @@ class Machine:
         self.daemons: dict[int, Daemon] = {}
         self.forced: set[str] = set()  # modules loaded with -f
         self.securelevel = -1
-        self.going_down = ""
+        self.shutting_down = ""
         trace.subscribe(self._violated, {"violation"})
 
     @property
@@ -106,7 +106,7 @@ class Machine:
         try:
             yield
         except Halted as halted:
-            self._end(self.going_down or halted.how, OK)
+            self._end(self.shutting_down or halted.how, OK)
         except KernelPanic as panic:
             self.kernel.subject(Console).print(panic.console)
             how = "panic" if panic.console else "the kernel is damaged"
@@ -144,7 +144,7 @@ class Machine:
 
     def shut_down(self) -> None:
         """Execute the request of shutdown(8)."""
-        howto = HOWTO[self.going_down]
+        howto = HOWTO[self.shutting_down]
         with suppress(Down):  # expected
             self.wait("init", self.power.reboot(howto))
 

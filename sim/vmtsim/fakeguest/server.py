@@ -153,7 +153,7 @@ class Server:
         wall = self._wall_target() if self._realtime else None
         while True:
             self._deliver()
-            if machine.going_down and not machine.ended and not self._powerd_busy:
+            if machine.shutting_down and not machine.ended and not self._powerd_busy:
                 machine.shut_down()
             if machine.ended:
                 self._after_the_end()
@@ -169,7 +169,7 @@ class Server:
             try:
                 machine.run(target, self._event_waits)
             except Down as down:
-                self._say(str(down))
+                self._report(str(down))
 
     def _wall_target(self) -> int:
         """Return the virtual time that corresponds to the wall clock."""
@@ -200,7 +200,7 @@ class Server:
             self._drop(self._powerd)
 
     @staticmethod
-    def _say(text: str) -> None:
+    def _report(text: str) -> None:
         sys.stderr.write(f"vmtsim: {text}\n")
 
     # -- connections -------------------------------------------------------------------------

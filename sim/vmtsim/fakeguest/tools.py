@@ -334,5 +334,7 @@ def _shutdown(machine: Machine, call: Call) -> Answer:
     if operands[0] not in {"now", "+0"}:
         return refuse(f"shutdown: this stub supports the time `now' only, not `{operands[0]}'")
     if "k" not in given and not machine.ended:
-        machine.going_down = "power off" if "p" in given else "reboot" if "r" in given else "halt"
+        machine.shutting_down = (
+            "power off" if "p" in given else "reboot" if "r" in given else "halt"
+        )
     return Answer("Shutdown NOW!\n")

@@ -51,7 +51,7 @@ class ToolsDaemon:
         self.sessions = 0
 
     @property
-    def talking(self) -> bool:
+    def connected(self) -> bool:
         """Whether the daemon believes that it has a channel."""
         return self._channel is not None
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from vmtgen.common.errors import CannotCreateError
 
-from vmtsim.fakeguest import standin
+from vmtsim.fakeguest import stubtool
 
 if TYPE_CHECKING:
     from vmtgen.kobj import Module
@@ -53,14 +53,14 @@ class Tree:
     def __init__(self, root: Path) -> None:
         self.root = root.absolute()
         if self.root.is_dir() and any(self.root.iterdir()):
-            if not (self.root / standin.MARK).exists():
+            if not (self.root / stubtool.MARK).exists():
                 raise GuestDirectoryError(
                     f"{root} has other content than a guest's", hint="name a new directory"
                 )
         elif self.root.exists() and not self.root.is_dir():
             raise GuestDirectoryError(f"{root} is not a directory", hint="name a new directory")
         self.root.mkdir(parents=True, exist_ok=True)
-        mark = self.root / standin.MARK
+        mark = self.root / stubtool.MARK
         self._lock = os.open(mark, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -80,12 +80,14 @@ class Tree:
 
     def sockets(self) -> tuple[Path, Path]:
         """Return where the control socket and /dev/power are."""
-        control, power = (self.root.joinpath(*place) for place in (standin.CONTROL, standin.POWER))
+        control, power = (
+            self.root.joinpath(*place) for place in (stubtool.CONTROL, stubtool.POWER)
+        )
         return control, power
 
     def fill(self, module: Module, port: str) -> Path:
         """Write tools and scripts; returns the module's path, where its package installs it."""
-        text = Path(standin.__file__).read_text(encoding="utf-8")
+        text = Path(stubtool.__file__).read_text(encoding="utf-8")
         # The shebang's string replaces the docstring: __future__ allows only one.
         text = text[text.index("from __future__") :]
         for name, place in TOOLS.items():

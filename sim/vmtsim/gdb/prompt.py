@@ -107,11 +107,11 @@ def action_of(line: str) -> Callable[[Session], None]:
 
     def act(session: Session) -> None:
         try:
-            said = execute(session, line)
+            answer = execute(session, line)
         except ArgumentError as error:
-            said = str(error)
-        for text in said.splitlines():
-            session.say(text)
+            answer = str(error)
+        for text in answer.splitlines():
+            session.print_line(text)
 
     return act
 

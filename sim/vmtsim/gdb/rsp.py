@@ -412,9 +412,9 @@ class Client:
     def monitor(self, command: str) -> str:
         """Run a command of QEMU's monitor and return its output."""
         answer = self.ask(b"qRcmd," + command.encode().hex().encode())
-        said = b""
+        output = b""
         while answer[:1] == b"O" and answer != b"OK":
-            said += unhex(answer[1:], "the monitor's output")
+            output += unhex(answer[1:], "the monitor's output")
             found = self._next(time.monotonic() + self.timeout)
             while found == "+":
                 found = self._next(time.monotonic() + self.timeout)
@@ -422,7 +422,7 @@ class Client:
                 raise StubSilentError(f"the monitor's output of {command!r} does not end")
             answer = found.payload
         check(answer, f"the monitor command {command!r}")
-        return said.decode("utf-8", "replace")
+        return output.decode("utf-8", "replace")
 
     @contextlib.contextmanager
     def physical(self) -> Iterator[bool]:

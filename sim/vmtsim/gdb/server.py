@@ -96,9 +96,9 @@ class Patience:
 class Server:
     """One guest, reached through one stub.
 
-    ``say`` prints one line for the user.  ``text`` is the base of the program's text if the user
-    gave it, ``console`` returns the guest's console output so far.  Call ``begin`` first, then
-    ``poll`` repeatedly, and ``leave`` at the end in any case.
+    ``print_line`` prints one line for the user.  ``text`` is the base of the program's text if
+    the user gave it, ``console`` returns the guest's console output so far.  Call ``begin``
+    first, then ``poll`` repeatedly, and ``leave`` at the end in any case.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class Server:
         program: Program,
         host: Host,
         *,
-        say: Callable[[str], None],
+        print_line: Callable[[str], None],
         text: int | None = None,
         console: Callable[[], str] = str,
         patience: Patience | None = None,
@@ -120,7 +120,7 @@ class Server:
         self.served: Counter[str] = Counter()
         self.target: Target
         self.gone = False
-        self._say = say
+        self._print_line = print_line
         self._text = text
         self._console = console
         self._patience = patience or Patience()
@@ -129,7 +129,7 @@ class Server:
         self._seen = False
         self._heard = time.monotonic()
         self._looked = 0.0
-        self._waiting_said = False
+        self._waiting_reported = False
         self._watches_reset = False
 
     # Start and end.
@@ -147,7 +147,9 @@ class Server:
                 f"{self.program.name} is for {expected}, but QEMU's machine is {found}"
             )
         count = len(self.client.threads())
-        self._say(f"{found} with {count} vCPU{'s' if count != 1 else ''} behind the GDB stub")
+        self._print_line(
+            f"{found} with {count} vCPU{'s' if count != 1 else ''} behind the GDB stub"
+        )
         self._look()
         self._watch_reset()
         self._go_on()
@@ -175,7 +177,7 @@ class Server:
             self.client.detach()
         except RemoteError as error:
             if not isinstance(error, StubGoneError):
-                self._say(f"could not detach cleanly: {error}")
+                self._print_line(f"could not detach cleanly: {error}")
         finally:
             self.client.close()
 
@@ -227,19 +229,19 @@ class Server:
         except StubRefusedError as error:
             # This happens during a reset: there is no memory to search.
             base = None
-            if not self._waiting_said:
-                self._say(f"cannot search for {self.program.name} now: {error}")
-                self._waiting_said = True
+            if not self._waiting_reported:
+                self._print_line(f"cannot search for {self.program.name} now: {error}")
+                self._waiting_reported = True
         if base is None:
-            if not self._waiting_said:
-                self._say(
+            if not self._waiting_reported:
+                self._print_line(
                     f"{self.program.name} is not in the guest's memory; load it "
                     "(modload -b force=true), vmtsim searches for it every "
                     f"{self._patience.look:g} s"
                 )
-                self._waiting_said = True
+                self._waiting_reported = True
             return
-        self._waiting_said = False
+        self._waiting_reported = False
         self.base = base
         for site in sorted(self.program.at(base), key=lambda each: each.kind == HYPERCALL):
             try:
@@ -247,7 +249,7 @@ class Server:
             except StubRefusedError as error:  # noqa: PERF203 - five at most
                 if site.kind == HYPERCALL:
                     # Only guests that see VMware's CPUID use it, which plain QEMU does not provide.
-                    self._say(f"skipped, because no breakpoint is left: {site.text()}")
+                    self._print_line(f"skipped, because no breakpoint is left: {site.text()}")
                     continue
                 self._disarm()
                 raise RemoteError(
@@ -258,7 +260,7 @@ class Server:
         where = f"text at {base:#x}, " if self.program.moves else ""
         sites = ", ".join(site.text() if site.kind else hex(site.address) for site in
                           self.armed.values())  # fmt: skip
-        self._say(f"{self.program.name}: {where}breakpoints on {sites}")
+        self._print_line(f"{self.program.name}: {where}breakpoints on {sites}")
 
     def _find(self) -> int | None:
         if not self.program.moves:
@@ -267,10 +269,10 @@ class Server:
             # The user gave the address: it holds before the module is loaded, too.
             self._seen = locate.holds(self.client, self.program, self._text)
             return self._text
-        said = locate.from_modstat(self._console(), self.program.name)
-        if said is not None and locate.holds(self.client, self.program, said):
+        base = locate.from_modstat(self._console(), self.program.name)
+        if base is not None and locate.holds(self.client, self.program, base):
             self._seen = True
-            return said
+            return base
         if not self.program.signature:
             raise SitesError(
                 f"{self.program.name} is relocatable, and its address is not known",
@@ -303,13 +305,13 @@ class Server:
         """Check, after a long silence, whether the program and the breakpoints still exist."""
         for site in list(self.armed.values()):
             if not self.client.remove_breakpoint(site.address, site.size or 1):
-                self._say(f"the breakpoint on {site.text()} was lost; set again")
+                self._print_line(f"the breakpoint on {site.text()} was lost; set again")
             self.client.insert_breakpoint(site.address, site.size or 1)
         if not self.program.moves or self.base is None:
             return
         if locate.holds(self.client, self.program, self.base):
             if self._text is not None and not self._seen:
-                self._say(f"{self.program.name} is at {self.base:#x} now")
+                self._print_line(f"{self.program.name} is at {self.base:#x} now")
             self._seen = True
         elif self._seen:
             self._vanished()
@@ -320,11 +322,11 @@ class Server:
         if control is not None and not control & _PAGING:
             self._reset()
             return
-        self._say(f"{self.program.name} was unloaded: it is gone from {self.base:#x}")
+        self._print_line(f"{self.program.name} was unloaded: it is gone from {self.base:#x}")
         self._forget()
 
     def _reset(self) -> None:
-        self._say("the guest was reset: its channels are closed")
+        self._print_line("the guest was reset: its channels are closed")
         self.host.lose_channel("all")
         self._forget()
 
@@ -336,7 +338,7 @@ class Server:
         if self._text is None:
             self._disarm()
             self.base = None
-            self._waiting_said = True
+            self._waiting_reported = True
 
     # Serving.
 
@@ -377,7 +379,7 @@ class Server:
                 self._step_over(_RESET_VECTOR, 1, stop)
                 return
         if stop.signal == SIGTRAP and pc is not None and self.client.remove_breakpoint(pc, 1):
-            self._say(f"removed a breakpoint at {pc:#x} that another debugger left")
+            self._print_line(f"removed a breakpoint at {pc:#x} that another debugger left")
         self._go_on()
 
     def _identify(self, site: Site) -> Site | None:
@@ -387,7 +389,7 @@ class Server:
         except StubRefusedError:
             found = None
         if found is None:
-            self._say(f"no backdoor call at {site.address:#x}: its breakpoint is removed")
+            self._print_line(f"no backdoor call at {site.address:#x}: its breakpoint is removed")
             self.client.remove_breakpoint(site.address, site.size or 1)
             del self.armed[site.address]
             self._go_on()
@@ -426,7 +428,7 @@ class Server:
                 self.host.low_bandwidth(frame)
         except GuestFault as fault:
             # A real processor would raise a page fault; the host has recorded the violation.
-            self._say(f"{fault}: the host answers the call with failure")
+            self._print_line(f"{fault}: the host answers the call with failure")
         self.served[kind] += 1
         pc = site.address + size
         changed = [

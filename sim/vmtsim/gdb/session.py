@@ -17,7 +17,7 @@ from vmtsim.gdb.server import Patience, Server
 from vmtsim.host import Host, HostOptions
 from vmtsim.host.options import EPOCH, NANOSECONDS
 from vmtsim.scenario.expect import EXPECTATIONS
-from vmtsim.scenario.script import Failure, LeftOut, Scenario, ScenarioRun, Step
+from vmtsim.scenario.script import Failure, Scenario, ScenarioRun, SkippedStep, Step
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -95,7 +95,7 @@ class Console:
         *lines, self._rest = (self._rest + new).split("\n")
         return lines
 
-    def said(self) -> str:
+    def current(self) -> str:
         """Return the current text without taking lines from ``lines``."""
         if self._path is None:
             return ""
@@ -124,13 +124,15 @@ class Settings:
 class Session:
     """Runs until ``done``.  It is the stage of its scenario, whose time begins with the first call.
 
-    ``say`` prints lines for the user.  ``left_out`` holds the parts of the scenario that could not
-    be done or checked, ``expected`` and ``judged`` count its expectations.
+    ``print_line`` prints one line for the user.  ``skipped_steps`` holds the parts of the scenario
+    that could not be done or checked, ``expected`` and ``judged`` count its expectations.
     """
 
-    def __init__(self, client: Client, settings: Settings, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, client: Client, settings: Settings, print_line: Callable[[str], None]
+    ) -> None:
         self.settings = settings
-        self.say = say
+        self.print_line = print_line
         self.clock = WallClock()
         self.trace = Trace(self.clock, keep=settings.keep)
         scenario = settings.scenario
@@ -143,9 +145,9 @@ class Session:
             client,
             settings.program,
             self.host,
-            say=say,
+            print_line=print_line,
             text=settings.text,
-            console=self.console.said,
+            console=self.console.current,
             patience=settings.patience,
         )
         self.commands: deque[Callable[[Session], None]] = deque()
@@ -157,9 +159,9 @@ class Session:
         self._read = 0.0
 
     @property
-    def left_out(self) -> list[LeftOut]:
+    def skipped_steps(self) -> list[SkippedStep]:
         """The parts of the scenario that could not be done or checked."""
-        return [] if self._script is None else self._script.left_out
+        return [] if self._script is None else self._script.skipped_steps
 
     @property
     def expected(self) -> int:
@@ -227,7 +229,7 @@ class Session:
         """Leave the loop after this turn."""
         self.done = True
         self.ended = why
-        self.say(why)
+        self.print_line(why)
 
     def scenario_over(self, scenario: Scenario) -> None:
         """Do the work after the scenario's time is over; called until ``done``."""
@@ -274,5 +276,5 @@ class Session:
         if scenario is None:
             return
         self._script = ScenarioRun(scenario, self)
-        for each in self._script.left_out:
-            self.say(f"left out: {each}")
+        for each in self._script.skipped_steps:
+            self.print_line(f"skipped: {each}")

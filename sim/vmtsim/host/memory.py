@@ -105,8 +105,8 @@ def _statistic(data: bytes, at: int, space: bytes) -> tuple[int, bytes, str, int
         raise StatisticsError(f"offset {start}: statistic {number}")
     name, kind, unit = _STATISTICS[number]
     if (_unsigned(given[_TYPE], start), _unsigned(given[_UNIT], start)) != (kind, unit):
-        said = f"type {given[_TYPE].hex()}, unit {given[_UNIT].hex()}"
-        raise StatisticsError(f"offset {start}: {name} with {said}")
+        message = f"type {given[_TYPE].hex()}, unit {given[_UNIT].hex()}"
+        raise StatisticsError(f"offset {start}: {name} with {message}")
     if _VALUE not in given:
         return at, space, name, None
     value = _double(given[_VALUE], start) if kind == _DOUBLE else _unsigned(given[_VALUE], start)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from vmtsim.kernel.processors import Processor
 
 # One in this many calls that may sleep does sleep, while the caller holds the kernel lock.
-_RESTS = 4
+_SLEEPS_ONE_IN = 4
 
 
 class BigLock:
@@ -74,7 +74,7 @@ class BigLock:
         mi_switch() releases it for any thread that sleeps: sys/kern/kern_sleepq.c,
         KERNEL_UNLOCK_ALL.
         """
-        if lwp.kernel_locks and not self._rng.below(_RESTS):
+        if lwp.kernel_locks and not self._rng.below(_SLEEPS_ONE_IN):
             lwp.after_call = "rest"
 
 

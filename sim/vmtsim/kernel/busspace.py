@@ -180,10 +180,10 @@ class BusSpace(Subject):
         key = self._key(space, handle)
         found = self.live.get(key)
         if found is None or found.size != size:
-            said = "is not mapped" if found is None else f"was mapped with {found.size}"
+            state = "is not mapped" if found is None else f"was mapped with {found.size}"
             kernel.violation(
                 "bus-space-unmap",
-                f"bus_space_unmap by {kernel.where()}: the region of {size} at {handle:#x} {said}",
+                f"bus_space_unmap by {kernel.where()}: the region of {size} at {handle:#x} {state}",
             )
         if found is not None:
             self.live.remove(key)
@@ -313,7 +313,7 @@ def _register_functions(size: int) -> None:
         prototype = f"void {name}({place}, {number} value)"
         return kernel_function(prototype, machines=_X86)(write)
 
-    def mover(name: str) -> Any:
+    def transfer(name: str) -> Any:
         def move(
             self: BusSpace, tag: int, handle: int, offset: int, buffer: int, count: int
         ) -> None:
@@ -324,8 +324,8 @@ def _register_functions(size: int) -> None:
 
     for kind, made in (
         ("read", reader), ("read_stream", reader), ("write", writer), ("write_stream", writer),
-        ("read_multi", mover), ("write_multi", mover), ("read_region", mover),
-        ("write_region", mover),
+        ("read_multi", transfer), ("write_multi", transfer), ("read_region", transfer),
+        ("write_region", transfer),
     ):  # fmt: skip
         name = f"bus_space_{kind}_{size}"
         setattr(BusSpace, name, made(name))

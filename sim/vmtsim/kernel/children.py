@@ -109,8 +109,8 @@ class Children(Subject):
                 f"for its attribute {entry.attribute}",
             )
         for index, default in enumerate(defaults):
-            said = memory.s32(entry.locators + 4 * index)
-            if said not in {default, memory.s32(locators + 4 * index)}:
+            value = memory.s32(entry.locators + 4 * index)
+            if value not in {default, memory.s32(locators + 4 * index)}:
                 return 0
         return (yield from self.config_match(address, data, aux))
 

@@ -113,7 +113,7 @@ class Choice:
             able = threads
         return able[self.rng.below(len(able))] if len(able) > 1 else able[0]
 
-    def stands_back(self, lwp: Lwp) -> None:
+    def yields_to_others(self, lwp: Lwp) -> None:
         """Let others run before a thread that was preempted between two calls."""
 
     def may_switch(self, lwp: Lwp) -> bool:

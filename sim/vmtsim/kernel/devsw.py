@@ -137,8 +137,8 @@ class DeviceSwitches(Subject):
             if majors[number] < 0:
                 majors[number] = self._free_major(number)
             if majors[number] >= _LARGEST:
-                said = ("bdevsw_attach: block", "cdevsw_attach: character")[number]
-                kernel.subject(Console).print(f"{said} majors exhausted\n")
+                table = ("bdevsw_attach: block", "cdevsw_attach: character")[number]
+                kernel.subject(Console).print(f"{table} majors exhausted\n")
                 return Errno.ENOMEM
             if self._at(majors[number], block=not number) is not None:
                 return Errno.EEXIST

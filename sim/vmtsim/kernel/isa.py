@@ -107,16 +107,16 @@ class Isa(Subject):
             (" irq ", _IRQS, _NIRQ, 4), (" drq ", _DRQS, _NDRQ, 4),
         ):  # fmt: skip
             many = memory.u32(given + count * word)
-            where, said = memory.pointer(given + at * word), []
+            where, numbers = memory.pointer(given + at * word), []
             for number in range(many):
                 first = memory.s32(where + number * size)
                 length = memory.s32(where + number * size + 4) if size == 8 else 0
                 if size == 8 and length:
                     last = f"-{first + length - 1:#x}" if length > 1 else ""
-                    said.append(f"{first:#x}{last}")
+                    numbers.append(f"{first:#x}{last}")
                 elif size == 4 and first != -1:
-                    said.append(str(first))
-            text += name + ",".join(said) if many else ""
+                    numbers.append(str(first))
+            text += name + ",".join(numbers) if many else ""
         return text
 
     def _child_detached(self, bus: Device, child: Device) -> Model:

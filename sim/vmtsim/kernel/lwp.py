@@ -102,7 +102,7 @@ class Lwp:
         self.exited = WaitQueue(f"exit of {name}")
         self.work = 0
         self.began = 0  # when it last got the processor, in virtual ns
-        self.instructions = 0  # after this many more, the action in ``meanwhile`` happens
+        self.instructions = 0  # after this many more, the action in ``otherprocessor`` happens
 
     def __repr__(self) -> str:
         return f"<lwp {self.number} {self.name} {self.state}>"

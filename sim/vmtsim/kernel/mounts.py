@@ -272,7 +272,7 @@ class Mounts(Subject):
         for mount in self.mounted:
             self.store(mount, mount.at + self.layout.stat)
 
-    def stick(self, directory: str, *, stuck: bool = True) -> None:
+    def hang(self, directory: str, *, stuck: bool = True) -> None:
         """Make a file system hang, or continue: requests for fresh data sleep."""
         mount = self.find(directory)
         mount.stuck = stuck

@@ -150,7 +150,7 @@ class SeveralProcessors(Choice):
         )
         return self._chosen[0]
 
-    def stands_back(self, lwp: Lwp) -> None:
+    def yields_to_others(self, lwp: Lwp) -> None:
         """Let others run before a preempted thread, as PCT lowers its priority."""
         self._behind, self._turns = lwp, _BACK
 

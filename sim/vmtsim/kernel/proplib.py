@@ -183,7 +183,7 @@ class PropLib(Subject):
         found.contained += 1
         return found
 
-    def let_go(self, function: str, found: Property) -> None:
+    def release_contained(self, function: str, found: Property) -> None:
         """Remove a container's reference."""
         found.contained -= 1
         self.drop(function, found)
@@ -206,10 +206,10 @@ class PropLib(Subject):
         del self._objects[found.at]
         if found.type == ARRAY:
             for each in found.value:
-                self.let_go(function, each)
+                self.release_contained(function, each)
         if found.type == DICTIONARY:
             for each in (*found.value.values(), *found.keys.values()):
-                self.let_go(function, each)
+                self.release_contained(function, each)
         if found.copy is not None:
             found.copy.free(function)
         found.object.free(function)
@@ -280,7 +280,7 @@ class PropLib(Subject):
         old = dictionary.value.get(name)
         dictionary.value[name] = self.keep(found)
         if old is not None:
-            self.let_go("prop_dictionary_set", old)
+            self.release_contained("prop_dictionary_set", old)
             return True
         key = self.with_bytes(KEY, name, own=True)
         dictionary.keys[name] = self.keep(key)
@@ -379,7 +379,7 @@ class PropLib(Subject):
             return
         found.version += 1
         for each in (found.value.pop(name), found.keys.pop(name)):
-            self.let_go(function, each)
+            self.release_contained(function, each)
 
     @kernel_function("prop_array_t prop_dictionary_all_keys(prop_dictionary_t pd)")
     def prop_dictionary_all_keys(self, dictionary: int) -> int:
@@ -486,7 +486,7 @@ class PropLib(Subject):
         place.version += 1
         if index is not None and index < count:
             old, place.value[index] = place.value[index], self.keep(found)
-            self.let_go(function, old)
+            self.release_contained(function, old)
             return True
         if count >= place.capacity:
             place.capacity += _FIRST_CAPACITY
@@ -515,7 +515,7 @@ class PropLib(Subject):
             )
         if not found.immutable:
             found.version += 1
-            self.let_go(function, found.value.pop(index))
+            self.release_contained(function, found.value.pop(index))
 
     # -- iterators ---------------------------------------------------------------------------
 

@@ -255,8 +255,8 @@ class Races(Subject):
         bytes_ = f"{cell.size} bytes" if cell.size > 1 else "1 byte"
         kernel.violation(
             "data-race",
-            f"{what}{bytes_} at {kernel.describe(cell.start)}: {self._said(second)}, and "
-            f"{self._said(first)}: they have no order",
+            f"{what}{bytes_} at {kernel.describe(cell.start)}: {self._described(second)}, and "
+            f"{self._described(first)}: they have no order",
             self._place(second),
         )
 
@@ -276,7 +276,7 @@ class Races(Subject):
             return self.kernel.location(-access.pc)
         return self.kernel.location(access.pc, call=False)
 
-    def _said(self, access: Access) -> str:
+    def _described(self, access: Access) -> str:
         kernel = self.kernel
         verb = "writes" if access.write else "reads"
         if access.pc > 0:

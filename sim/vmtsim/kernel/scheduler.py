@@ -16,7 +16,7 @@ from vmtsim.kernel.choice import Choice
 from vmtsim.kernel.clock import NEVER, Clock
 from vmtsim.kernel.errors import Spinning, Stalled
 from vmtsim.kernel.lwp import Frame, Lwp
-from vmtsim.kernel.meanwhile import Elsewhere
+from vmtsim.kernel.otherprocessor import Elsewhere
 from vmtsim.kernel.processors import SeveralProcessors
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ TRAP_COST = 5_000
 SWITCH_COST = 1_000
 # Kernel calls and traps that a thread may make without sleeping once.  The kernel has no such rule
 # for threads: the simulator ends the run, because a run that never ends has no result.
-PATIENCE = 1_000_000
+CALLS_WITHOUT_SLEEP = 1_000_000
 
 
 class Scheduler:
@@ -282,18 +282,18 @@ class Scheduler:
         resume = cpu.resume
         ready, elsewhere, points = self.ready, self.elsewhere, self.points
         while True:
-            struck = False
+            happened = False
             if points or lwp.instructions:
                 point = self._point = points.pop(self.calls, 0)
                 slot = resume(point or lwp.instructions)
                 self._point = 0
                 if point and slot == PREEMPTED and cpu.counted:
-                    self.choice.stands_back(lwp)
+                    self.choice.yields_to_others(lwp)
                     self.hits += 1
                     return "ready"
                 if lwp.instructions:
-                    struck, woken = elsewhere.happens(lwp, slot)
-                    if struck:
+                    happened, woken = elsewhere.happens(lwp, slot)
+                    if happened:
                         self.choice.urgent = woken
             else:
                 slot = resume()
@@ -308,7 +308,7 @@ class Scheduler:
             if entry is None:
                 self.dispatch.unknown(slot)
             lwp.work += 1
-            if lwp.work > PATIENCE:
+            if lwp.work > CALLS_WITHOUT_SLEEP:
                 self._count(lwp)
             if self.on_call is not None:
                 self.on_call(lwp, entry)
@@ -320,7 +320,7 @@ class Scheduler:
                 return None
             if entry.write is not None:
                 entry.write(result)
-            if struck:
+            if happened:
                 return "ready"
             if lwp.after_call:
                 self._after_call(lwp)
@@ -353,7 +353,7 @@ class Scheduler:
         if lwp is None:
             return
         lwp.work += 1
-        if lwp.work > PATIENCE:
+        if lwp.work > CALLS_WITHOUT_SLEEP:
             self._count(lwp)
         if self._point:
             return  # a switch here would end the count; the next call is the next chance
@@ -367,9 +367,10 @@ class Scheduler:
     def _count(self, lwp: Lwp) -> None:
         """Count a thread's calls without sleeping; too many are an endless loop."""
         lwp.work += 1
-        if lwp.work > PATIENCE:
+        if lwp.work > CALLS_WITHOUT_SLEEP:
             raise Spinning(
-                f"thread {lwp.name} made {PATIENCE} kernel calls and traps without sleeping once"
+                f"thread {lwp.name} made {CALLS_WITHOUT_SLEEP} kernel calls and traps "
+                "without sleeping once"
             )
 
     def _advance(self, lwp: Lwp, frame: Frame) -> str | None:

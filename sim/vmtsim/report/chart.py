@@ -207,7 +207,7 @@ _ROWS: dict[str, Callable[[Event], Row | None]] = {
 KINDS = (*_ROWS, "tclo.reply")
 
 # The kinds of events that are drawn if nothing was sent to the host.
-_TALK = {"tclo", "tclo.reply", "rpci", "open", "open.refused"}
+_CONVERSATION = {"tclo", "tclo.reply", "rpci", "open", "open.refused"}
 
 
 def _console(event: Event) -> Row:
@@ -221,13 +221,13 @@ def _done(event: Event) -> Row:
     return failed or Row(event.at, "guest", _command(event), source=DRIVER, target=DRIVER)
 
 
-def life(events: Iterable[Event]) -> list[Row]:
+def drawn_rows(events: Iterable[Event]) -> list[Row]:
     """Return the rows to draw: the conversation's, or those of a driver without a conversation.
 
     The latter are the console's lines and the administrator's actions.
     """
     kept = list(events)
-    if any(event.kind in _TALK for event in kept):
+    if any(event.kind in _CONVERSATION for event in kept):
         return rows(kept)
     makers = {**_ROWS, "console": _console, "guest.done": _done}
     made = (makers[event.kind](event) for event in kept if event.kind in makers)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
-from vmtsim.report.chart import CHANNEL, DRIVER, HOST, POWERD, Row, life
+from vmtsim.report.chart import CHANNEL, DRIVER, HOST, POWERD, Row, drawn_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -67,7 +67,7 @@ def svg(
     chart shows the first and the last ones, most of them last ones, where a failure is.  Between
     them it shows how many are omitted.
     """
-    everything = life(events)
+    everything = drawn_rows(events)
     chart = _Chart(origin)
     left = len(everything) - limit
     first = limit // 4 if left > 0 else limit

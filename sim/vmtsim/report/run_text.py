@@ -114,7 +114,7 @@ def summary(simulation: Simulation, outcome: Outcome) -> list[str]:
     lines = [
         f"module   {_module_line(simulation)}",
         f"kernel   {_kernel_line(simulation)}",
-        *_talk(events, short=bool(outcome.findings)),
+        *_conversation(events, short=bool(outcome.findings)),
     ]
     results = [row for row in chart.rows(events) if row.kind == "guest"]
     for label, good in (("printed", True), ("refused", False)):
@@ -125,8 +125,8 @@ def summary(simulation: Simulation, outcome: Outcome) -> list[str]:
         first = max(outcome.findings, key=lambda each: each.status > OK)
         if first.rule == "module-loads":
             # The kernel's message explains the failure, and the rest of the run does not help.
-            said = [line.text for line in simulation.kernel.subject(Console).lines]
-            lines += [f"console  {line}" for line in said[-3:]]
+            entries = [line.text for line in simulation.kernel.subject(Console).lines]
+            lines += [f"console  {line}" for line in entries[-3:]]
         text = textwrap.wrap(f"{first.rule}: {first.message}", 88)
         label = "finding" if first.status else "warning"
         lines += [f"{label}  {text[0]}", *(f"         {line}" for line in text[1:3])]
@@ -155,7 +155,7 @@ def _kernel_line(simulation: Simulation) -> str:
     return printed[0] if printed else "no device attached"
 
 
-def _talk(events: Iterable[Event], *, short: bool) -> list[str]:
+def _conversation(events: Iterable[Event], *, short: bool) -> list[str]:
     """Return the host's requests with their answers, and the guest's messages, abbreviated."""
     sent: list[str] = []
     received: list[str] = []
@@ -179,8 +179,8 @@ def _talk(events: Iterable[Event], *, short: bool) -> list[str]:
 def _joined(label: str, items: list[str], limit: int) -> list[str]:
     if not items:
         return [f"{label:<8} nothing"]
-    said = ", ".join(dict.fromkeys(items))
-    wrapped = textwrap.wrap(said, 88, max_lines=limit, placeholder=" ...")
+    message = ", ".join(dict.fromkeys(items))
+    wrapped = textwrap.wrap(message, 88, max_lines=limit, placeholder=" ...")
     return [f"{label:<8} {wrapped[0]}", *(f"         {line}" for line in wrapped[1:])]
 
 

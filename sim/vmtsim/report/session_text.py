@@ -20,7 +20,7 @@ NOT_JUDGED = "not judged"
 _LONGEST = 400
 
 
-def talk(trace: Trace, show: Callable[[str], None]) -> None:
+def conversation(trace: Trace, show: Callable[[str], None]) -> None:
     """Print the conversation live, in the format of ``vmtsim run``."""
 
     def happened(event: Event) -> None:
@@ -111,9 +111,9 @@ def record(session: Session, findings: list[dict[str, Any]]) -> dict[str, Any]:
             "the scenario's expectations are met": "scenario" not in rules,
         },
         "expectations": {"all": session.expected, "judged": session.judged},
-        "left_out": [
+        "skipped_steps": [
             {"place": each.place, "verb": each.verb, "reason": each.reason}
-            for each in session.left_out
+            for each in session.skipped_steps
         ],
         "violations": session.host.violations,
         "findings": findings,

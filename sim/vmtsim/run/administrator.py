@@ -17,13 +17,13 @@ from vmtsim.kernel.identity import Identity
 from vmtsim.kernel.kernlock import KernelLock
 from vmtsim.kernel.kmem import Kmem
 from vmtsim.kernel.lwp import WaitQueue
-from vmtsim.kernel.meanwhile import Meanwhile
 from vmtsim.kernel.memcounters import MemoryCounters
 from vmtsim.kernel.memory import PAGE
 from vmtsim.kernel.modules import Modules
 from vmtsim.kernel.mounts import Mounts
 from vmtsim.kernel.netlayout import RTF_BLACKHOLE, RTF_REJECT
 from vmtsim.kernel.network import Network
+from vmtsim.kernel.otherprocessor import OtherProcessorAction
 from vmtsim.kernel.pages import Pages
 from vmtsim.kernel.permission import FWRITE, SIGINT, Permissions
 from vmtsim.kernel.pmf import Pmf
@@ -202,7 +202,7 @@ class Administrator:
         if given.reading is not None:
             calls, instructions = given.reading
             scheduler = self.kernel.scheduler
-            now = Meanwhile(_READERS, calls, max(1, instructions), WaitQueue("ifconfig"))
+            now = OtherProcessorAction(_READERS, calls, max(1, instructions), WaitQueue("ifconfig"))
             scheduler.elsewhere.planned.append(now)
             yield Block(now.queue, deadline=self.kernel.clock.now + _WALK, what="ifconfig")
             if now in scheduler.elsewhere.planned:

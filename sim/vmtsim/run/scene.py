@@ -1,6 +1,6 @@
 """The context of a failure: threads and their stacks, locks held, live objects.
 
-A Witness records it at the moment when a rule is broken (and at the end, if the run stopped there),
+A ContextRecorder records it when a rule is broken (and at the end, if the run stopped there),
 because the run then continues and the stack changes.
 """
 
@@ -45,7 +45,7 @@ class Moment:
     objects: tuple[str, ...]
 
 
-class Witness:
+class ContextRecorder:
     """Records the context whenever a simulation reports a violation."""
 
     def __init__(self, simulation: Simulation) -> None:

@@ -32,7 +32,7 @@ Calls = list[list[str]]
 class _InterfaceAddress:
     """Text that is an address of IPv4 or IPv6, with or without the length of its prefix."""
 
-    said = "that is an address, as 192.0.2.10/24 or 2001:db8::10/64"
+    phrase = "that is an address, as 192.0.2.10/24 or 2001:db8::10/64"
 
     @staticmethod
     def fits(value: object) -> bool:
@@ -47,7 +47,7 @@ class _InterfaceAddress:
 class _Mac:
     """Text that is a MAC address of six bytes."""
 
-    said = "that is a MAC address, as 00:0c:29:3e:5a:02"
+    phrase = "that is a MAC address, as 00:0c:29:3e:5a:02"
 
     @staticmethod
     def fits(value: object) -> bool:
@@ -137,7 +137,7 @@ class Ifconfig(Record):
 class _Destination:
     """Text that is a net, or "default"."""
 
-    said = "that is default or a net, as 198.51.100.0/24"
+    phrase = "that is default or a net, as 198.51.100.0/24"
 
     @staticmethod
     def fits(value: object) -> bool:
@@ -152,7 +152,7 @@ class _Destination:
 class _Hop:
     """Text that is an address."""
 
-    said = "that is an address, as 192.0.2.1 or fe80::1"
+    phrase = "that is an address, as 192.0.2.1 or fe80::1"
 
     @staticmethod
     def fits(value: object) -> bool:

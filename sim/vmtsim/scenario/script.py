@@ -289,7 +289,7 @@ class Failure:
 
 
 @dataclass(frozen=True)
-class LeftOut:
+class SkippedStep:
     """A step that the stage could not do or an expectation that it could not check, and why."""
 
     place: str
@@ -304,7 +304,7 @@ class ScenarioRun:
     """Runs a scenario on a stage, driven by the simulation's clock like the host.
 
     ``next_event`` returns when the next step is due, ``advance`` runs it, ``finish`` returns the
-    failures. ``left_out`` lists the steps that the stage cannot do or observe.  An
+    failures. ``skipped_steps`` lists the steps that the stage cannot do or observe.  An
     expectation in it was not checked.  The same holds for the expectations after an omitted
     action, up to the next action that is done.
     """
@@ -312,7 +312,7 @@ class ScenarioRun:
     def __init__(self, scenario: Scenario, stage: Stage) -> None:
         self.scenario = scenario
         self.failures: list[Failure] = []
-        self.left_out: list[LeftOut] = []
+        self.skipped_steps: list[SkippedStep] = []
         self._stage = stage
         self._waiting = self._possible()
         self._open: list[_Open] = []
@@ -329,7 +329,7 @@ class ScenarioRun:
     @property
     def judged(self) -> int:
         """The number of expectations that could be checked."""
-        return self.expected - sum(each.verb in EXPECTATIONS for each in self.left_out)
+        return self.expected - sum(each.verb in EXPECTATIONS for each in self.skipped_steps)
 
     @property
     def settled(self) -> bool:
@@ -345,17 +345,17 @@ class ScenarioRun:
             if not step.expects:
                 undone = step.verb if reason else ""
             elif undone and not reason:
-                reason = f"{undone} before it was left out"
+                reason = f"{undone} was skipped before it"
             if reason:
-                self._leave_out(step, reason)
+                self._skip(step, reason)
             else:
                 possible.append(step)
         return possible
 
-    def _leave_out(self, step: Step, reason: str) -> None:
-        self.left_out.append(LeftOut(step.place, step.verb, reason))
+    def _skip(self, step: Step, reason: str) -> None:
+        self.skipped_steps.append(SkippedStep(step.place, step.verb, reason))
         self._stage.trace.emit(
-            "scenario.left-out", place=_in_trace(step.place), verb=step.verb, reason=reason
+            "scenario.skipped", place=_in_trace(step.place), verb=step.verb, reason=reason
         )
 
     def _with_facts(self, step: Step) -> Step | None:
@@ -370,7 +370,7 @@ class ScenarioRun:
         values = {name: value for name, value in known.items() if value is not None}
         if len(values) < len(names):
             missing = ", ".join(FACTS[name] for name in known if name not in values)
-            self._leave_out(step, f"not known here: {missing}")
+            self._skip(step, f"not known here: {missing}")
             return None
         return replace(
             step,

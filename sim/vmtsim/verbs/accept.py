@@ -257,16 +257,16 @@ def run(args: argparse.Namespace) -> int:
     from vmtsim.accept.run import Acceptance  # noqa: PLC0415
 
     plan = _plan(args)
-    say = _progress(args)
+    print_line = _progress(args)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _leave)
     results: list[Result] = []
-    with Acceptance(plan, say) as acceptance:
+    with Acceptance(plan, print_line) as acceptance:
         try:
             acceptance.prepare()
             for result in acceptance.results():
                 results.append(result)
-                say(f"{result.scenario}: {result.verdict}")
+                print_line(f"{result.scenario}: {result.verdict}")
                 report.write(args.report, acceptance, results)
         except BaseException:
             _write_what_there_is(args, acceptance, results)
@@ -278,12 +278,12 @@ def run(args: argparse.Namespace) -> int:
 def _progress(args: argparse.Namespace) -> Callable[[str], None]:
     started = time.monotonic()
 
-    def say(line: str) -> None:
+    def print_line(line: str) -> None:
         if not args.quiet:
             sys.stdout.write(f"{time.monotonic() - started:8.1f}  {line}\n")
             sys.stdout.flush()
 
-    return say
+    return print_line
 
 
 def _summary(args: argparse.Namespace, results: list[Result]) -> int:
@@ -305,12 +305,12 @@ def _visit(args: argparse.Namespace) -> int:
         _fail("--no-host and --console need each other", "--no-host --console 'ssh root@guest'")
     if args.disk is not None or args.kernel is not None or args.scenario is not None:
         _fail("--no-host starts no machine and runs no scenario", "omit --disk, --kernel ...")
-    say = _progress(args)
+    print_line = _progress(args)
     driver = DRIVERS[args.driver]
     with tempfile.TemporaryDirectory(prefix="vmt-accept-") as work:
 
         def brought(release: str, port: str) -> dict[str, Path]:
-            return bring(driver, args.module, release, port, Path(work), say)
+            return bring(driver, args.module, release, port, Path(work), print_line)
 
         visit = Visit(
             driver,
@@ -318,7 +318,7 @@ def _visit(args: argparse.Namespace) -> int:
             _account(args),
             args.report,
             brought,
-            say,
+            print_line,
             timeout=args.boot_timeout,
         )
         results = [visit.take()]

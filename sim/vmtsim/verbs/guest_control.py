@@ -47,7 +47,7 @@ def _seconds(text: str) -> float:
 
 def run(args: argparse.Namespace) -> int:
     """Send the request and print the answer."""
-    from vmtsim.fakeguest.standin import NoGuestError, ask, put  # noqa: PLC0415
+    from vmtsim.fakeguest.stubtool import NoGuestError, ask, put  # noqa: PLC0415
 
     words = list(getattr(args, "words", ()))
     if args.control == "advance":

@@ -127,18 +127,18 @@ def run(args: argparse.Namespace) -> int:
     settings = _settings(args)
     shown: list[Prompt] = []
 
-    def say(line: str) -> None:
+    def print_line(line: str) -> None:
         if shown:
             shown[0].show(f"vmtsim: {line}")
         else:
             sys.stdout.write(f"vmtsim: {line}\n")
 
-    session = Session(Client(connect(args.gdb)), settings, say)
+    session = Session(Client(connect(args.gdb)), settings, print_line)
     prompt = Prompt(session, sys.stdin)
     shown.append(prompt)
     findings = session_text.Findings(session.trace)
     if not args.quiet:
-        session_text.talk(session.trace, prompt.show)
+        session_text.conversation(session.trace, prompt.show)
     before: dict[int, Any] = {
         number: signal.signal(number, _leave) for number in (signal.SIGTERM, signal.SIGHUP)
     }

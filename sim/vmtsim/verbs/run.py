@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from vmtsim.core.trace import Trace
     from vmtsim.run.known import KnownRaces
-    from vmtsim.run.scene import Witness
+    from vmtsim.run.scene import ContextRecorder
     from vmtsim.run.simulation import Outcome, Simulation
     from vmtsim.scenario.script import Scenario
 
@@ -222,12 +222,12 @@ def _run(
     from vmtsim.kernel.errors import Unmodelled  # noqa: PLC0415
     from vmtsim.kernel.races import Races  # noqa: PLC0415
     from vmtsim.report import run_text  # noqa: PLC0415
-    from vmtsim.run.scene import Witness  # noqa: PLC0415
+    from vmtsim.run.scene import ContextRecorder  # noqa: PLC0415
 
     points = _points(args, module, scenario, seed)
     simulation = _simulation(args, module, scenario, seed, known.fields, points)
     trace = simulation.trace
-    witness = Witness(simulation)
+    recorder = ContextRecorder(simulation)
     try:
         outcome = simulation.run()
     except Unmodelled:
@@ -252,8 +252,8 @@ def _run(
     )
     if outcome.status:
         if not args.summary:
-            witness.finish()
-            lines += _scene(args.file, outcome, witness)
+            recorder.finish()
+            lines += _scene(args.file, outcome, recorder)
         lines.append(f"replay   {run_text.replay(args, seed, points)}")
     _print(lines)
     return outcome.status
@@ -273,10 +273,10 @@ def _print(lines: list[str]) -> None:
     sys.stdout.write("".join(f"{visible(line)}\n" for line in lines))
 
 
-def _scene(module: Path, outcome: Outcome, witness: Witness) -> list[str]:
+def _scene(module: Path, outcome: Outcome, recorder: ContextRecorder) -> list[str]:
     """Return the context of the worst finding: its stack, source, locks, threads."""
     from vmtsim.report import scene  # noqa: PLC0415
 
     worst = max(outcome.findings, key=lambda each: each.status)
-    moment = next((each for each in witness.moments if each.rule == worst.rule), None)
+    moment = next((each for each in recorder.moments if each.rule == worst.rule), None)
     return [] if moment is None or worst.rule == "scenario" else scene.lines(module, worst, moment)

@@ -166,12 +166,12 @@ def test_linker_messages_name_sources(
         build_module(
             Path("kmod" if here == "." else "."), out=tmp_path / "out", cache=tmp_path / "cache"
         )
-    said = str(caught.value)
-    assert said.startswith(f"cannot link {before}a.c, {before}b.c:\n")
-    assert "duplicate symbol: vmtk_f" in said
-    assert f"({before}a.c:3)" in said
-    assert f" {before}b.c:(" in said
-    assert ".o" not in said
+    message = str(caught.value)
+    assert message.startswith(f"cannot link {before}a.c, {before}b.c:\n")
+    assert "duplicate symbol: vmtk_f" in message
+    assert f"({before}a.c:3)" in message
+    assert f" {before}b.c:(" in message
+    assert ".o" not in message
     assert caught.value.hint is None
 
 
@@ -472,7 +472,7 @@ def test_source_in_unsupported_language_is_refused_with_line(
     )
     (tmp_path / "main.c").write_text(CALLER)
     assert cli.main(["build", "--source", str(tmp_path), "--out", str(tmp_path / "out")]) == 65
-    said = capsys.readouterr().err
-    assert "Makefile:3: SRCS: no way to build emulate_ops.asm" in said
-    assert "hint: C (.c) and assembly" in said
+    printed = capsys.readouterr().err
+    assert "Makefile:3: SRCS: no way to build emulate_ops.asm" in printed
+    assert "hint: C (.c) and assembly" in printed
     assert not (tmp_path / "out").exists()

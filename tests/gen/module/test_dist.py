@@ -166,17 +166,19 @@ def test_vmtctl_runs_through_symbolic_link(installed: Path, tmp_path: Path) -> N
 
 
 def test_environment_does_not_select_python_for_root(installed: Path, tmp_path: Path) -> None:
-    evil = tmp_path / "evil"
-    (evil / "vmtctl").mkdir(parents=True)
-    (evil / "vmtctl/__init__.py").write_text("print('evil')\n")
-    (evil / "sitecustomize.py").write_text("print('evil')\n")
+    hostile = tmp_path / "hostile"
+    (hostile / "vmtctl").mkdir(parents=True)
+    (hostile / "vmtctl/__init__.py").write_text("print('hostile')\n")
+    (hostile / "sitecustomize.py").write_text("print('hostile')\n")
     for name in ("python3.15", "python3.14", "dirname", "readlink"):
-        (evil / name).write_text("#!/bin/sh\necho evil\n")
-        (evil / name).chmod(0o755)
+        (hostile / name).write_text("#!/bin/sh\necho hostile\n")
+        (hostile / name).chmod(0o755)
     (tmp_path / "link").symlink_to(installed / "bin/vmtctl")
-    done = _version(str(tmp_path / "link"), where=evil, PATH=str(evil), PYTHONPATH=str(evil))
+    done = _version(
+        str(tmp_path / "link"), where=hostile, PATH=str(hostile), PYTHONPATH=str(hostile)
+    )
     assert done.stdout.startswith("vmtctl "), done.stderr
-    assert "evil" not in done.stdout + done.stderr
+    assert "hostile" not in done.stdout + done.stderr
 
 
 def test_without_python_vmtctl_names_package(
@@ -377,10 +379,10 @@ def test_source_date_epoch_sets_file_times(monkeypatch: pytest.MonkeyPatch) -> N
         assert archive.getmember("a").mtime == 1_700_000_000
 
 
-@pytest.mark.parametrize("said", ["today", "-1", "99999999999", "1e9", ""])
+@pytest.mark.parametrize("epoch", ["today", "-1", "99999999999", "1e9", ""])
 def test_invalid_source_date_epoch_is_usage_error(
-    said: str, monkeypatch: pytest.MonkeyPatch
+    epoch: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("SOURCE_DATE_EPOCH", said)
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", epoch)
     with pytest.raises(UsageError, match="SOURCE_DATE_EPOCH"):
         pack([Entry("a", 0o444, b"x")])

@@ -153,5 +153,5 @@ def test_every_header_has_licence_guard_and_source() -> None:
         text = path.read_text(encoding="ascii")
         assert text.startswith("/* SPDX-License-Identifier: BSD-2-Clause */\n"), path
         assert "#ifndef _KPI_" in text, path
-        said = " ".join(text.split("*/")[1].replace("*", " ").split())
-        assert "NetBSD" in said, path
+        comment = " ".join(text.split("*/")[1].replace("*", " ").split())
+        assert "NetBSD" in comment, path

@@ -193,20 +193,22 @@ def test_command_reports_layouts_and_code(
     )
     assert cli.main([*words, "--source", str(small), "--json"]) == 65
     (row,) = json.loads(capsys.readouterr().out)["machines"]
-    assert row["said"] == ["sys/power.h: PSWITCH_TYPE_RESET is 3 in our headers and 4 in NetBSD's"]
+    assert row["messages"] == [
+        "sys/power.h: PSWITCH_TYPE_RESET is 3 in our headers and 4 in NetBSD's"
+    ]
     assert row["code"]["differences"]
 
 
 def test_installed_headers_need_no_tree(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["kpi", "check", "--machine", "i386"]) == 0
-    said = capsys.readouterr().out
-    found = re.fullmatch(r"11\.0/i386: (\d+) sizes, offsets and constants, 0 differ\n", said)
-    assert found is not None, said
+    printed = capsys.readouterr().out
+    found = re.fullmatch(r"11\.0/i386: (\d+) sizes, offsets and constants, 0 differ\n", printed)
+    assert found is not None, printed
     assert int(found[1]) > 400
 
 
 @pytest.mark.parametrize(
-    ("words", "status", "said"),
+    ("words", "status", "printed"),
     [
         (["--code"], 64, "--code needs --sys DIR"),
         (["--source", "x"], 64, "--source needs --code"),
@@ -218,10 +220,10 @@ def test_installed_headers_need_no_tree(capsys: pytest.CaptureFixture[str]) -> N
     ],
 )
 def test_impossible_comparison_is_reported_with_remedy(
-    words: list[str], status: int, said: str, capsys: pytest.CaptureFixture[str]
+    words: list[str], status: int, printed: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert cli.main(["kpi", "check", *words]) == status
-    assert said in capsys.readouterr().err
+    assert printed in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("machine", MACHINES)
@@ -236,7 +238,7 @@ def test_driver_is_identical_with_real_tree(
     status = cli.main(words)
     printed: dict[str, Any] = json.loads(capsys.readouterr().out)
     (row,) = printed["machines"]
-    assert row["said"] == []
+    assert row["messages"] == []
     assert row["code"].get("differences", []) == []
     assert status == 0
 

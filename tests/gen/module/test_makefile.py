@@ -114,10 +114,10 @@ def test_warnings_follow_warns_without_failing_build(
                             ("WARNS=3", {"missing-prototypes", "shadow"})):  # fmt: skip
         path = module(tmp_path / f"m{warns}", f"KMOD=one\nSRCS=one.c\n{warns}", one_c=text)
         status = cli.main(["build", "--source", str(path), "--out", str(tmp_path / "out")])
-        said = capsys.readouterr().err
+        printed = capsys.readouterr().err
         assert status == 0
-        assert set(re.findall(r"\[-W([a-z-]+)\]", said)) == expected
-        assert not said or f"{path}/one.c:2:" in said or "one.c:2:" in said
+        assert set(re.findall(r"\[-W([a-z-]+)\]", printed)) == expected
+        assert not printed or f"{path}/one.c:2:" in printed or "one.c:2:" in printed
 
 
 def test_warnings_are_repeated_for_cached_objects(tmp_path: Path) -> None:
@@ -156,7 +156,7 @@ def test_makefile_errors_are_located(make: str, text: str, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("last", "said"),
+    ("last", "message"),
     [
         (".include <bsd.prog.mk>", "includes <bsd.prog.mk>, so it builds no kernel module"),
         (".include <bsd.subdir.mk>", "builds the modules of other directories"),
@@ -164,10 +164,10 @@ def test_makefile_errors_are_located(make: str, text: str, tmp_path: Path) -> No
     ],
 )
 def test_makefile_of_another_kind_is_refused(
-    make: str, last: str, said: str, tmp_path: Path
+    make: str, last: str, message: str, tmp_path: Path
 ) -> None:
     (tmp_path / "Makefile").write_text(f"PROG=x\nSUBDIR=a b\n{last}\n")
-    with pytest.raises(ReportedError, match=said):
+    with pytest.raises(ReportedError, match=message):
         recipe(tmp_path)
 
 
@@ -272,7 +272,7 @@ def test_ioconf_tables_are_built_in(
         ["build", "--source", str(path), "--out", str(tmp_path / "out"),
          "--sys", str(tree(tmp_path / "src/sys"))]
     )  # fmt: skip
-    said = capsys.readouterr().err
-    assert status == 0, said
-    assert "leaf.ioconf:4: leaf*: slotbus has no locator 'line'" in said
+    printed = capsys.readouterr().err
+    assert status == 0, printed
+    assert "leaf.ioconf:4: leaf*: slotbus has no locator 'line'" in printed
     assert (tmp_path / "out/11.0/amd64/leaf.kmod").is_file()

@@ -59,9 +59,9 @@ def write_package(
     folder: Path, name: str, version: str, files: tuple[Entry, ...] = (), **more: Any
 ) -> None:
     """Write a package with pkg_install's names for its parts."""
-    said = Recipe(name, "A package", "2-clause-bsd", "lang", "For a test.\n", "", **more)
+    recipe = Recipe(name, "A package", "2-clause-bsd", "lang", "For a test.\n", "", **more)
     one = package(
-        said, files, machine="amd64", directory="amd64", release="11.0", seconds=1_767_225_600
+        recipe, files, machine="amd64", directory="amd64", release="11.0", seconds=1_767_225_600
     )
     renamed = one.members[0].data.replace(
         f"@name {one.name}\n".encode(), f"@name {name}-{version}\n".encode()
@@ -76,7 +76,7 @@ class EmptyRoot:
 
     def __init__(self, path: Path, tools: Path) -> None:
         self.path = path
-        self.said: list[dict[str, Any]] = []
+        self.runs: list[dict[str, Any]] = []
         found = [(str(tools / name), f"usr/sbin/{name}") for name in TOOLS]
         found += [(shutil.which(name) or name, f"bin/{name}") for name in SMALL]
         for source, place in found:
@@ -112,7 +112,7 @@ class EmptyRoot:
             r"pkg_add: .* \(this host\)\n)",
             "", done.stderr,
         )  # fmt: skip
-        self.said.append({
+        self.runs.append({
             "command": _steady(" ".join(words)), "status": done.returncode,
             "stdout": _steady(done.stdout), "stderr": _steady(err),
         })  # fmt: skip
@@ -234,7 +234,7 @@ def _create(root: EmptyRoot, path: Path, name: str) -> None:
     theirs = members(root.path / "guest" / f"made-{name}.tgz")
     assert theirs == members(path)
     assert list(theirs) == list(members(path))
-    root.said[-1]["contents"] = _steady(theirs["+CONTENTS"].decode())
+    root.runs[-1]["contents"] = _steady(theirs["+CONTENTS"].decode())
 
 
 @pytest.fixture(scope="module")
@@ -248,7 +248,7 @@ def transcript(made: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     root = EmptyRoot(tmp_path_factory.mktemp("root"), Path(place))
     _play(root, made)
     version = root.run("pkg_add", "-V")
-    now = {"pkg_install": version.strip(), "runs": root.said[:-1]}
+    now = {"pkg_install": version.strip(), "runs": root.runs[:-1]}
     if UPDATE:
         RECORDING.write_text(json.dumps(now, indent=1, ensure_ascii=False) + "\n")
     return now
@@ -346,8 +346,8 @@ def test_packages_match_recorded_packages(
     assert listed["stdout"].split() == [
         f"/usr/pkg/{path}" for path in inside if not path.startswith("+")
     ]
-    (said,) = runs(transcript, f"pkg_info -qc -qd {name}")
-    assert said["stdout"].split() == (inside["+COMMENT"] + inside["+DESC"]).decode().split()
+    (info,) = runs(transcript, f"pkg_info -qc -qd {name}")
+    assert info["stdout"].split() == (inside["+COMMENT"] + inside["+DESC"]).decode().split()
     (summary,) = runs(transcript, f"pkg_info -qX {name}")
     for line in inside["+BUILD_INFO"].decode().splitlines():
         if not line.startswith(("LOCALBASE", "MAINTAINER")):

@@ -23,7 +23,7 @@ from vmtgen.package.dist import common, driver_package
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-STANDINS = Path(__file__).parent / "pkgsrc"
+STUBS = Path(__file__).parent / "pkgsrc"
 PREFIX = "opt/pkg"
 # A build on NetBSD leaves the module in kmod/.
 BUILD = "sh -c 'echo module of \"$$*\" > {}.kmod' sh"
@@ -37,7 +37,7 @@ class Tree:
         self.place = place
         self.bmake = bmake
         self.made = made
-        shutil.copytree(STANDINS, place)
+        shutil.copytree(STUBS, place)
         shutil.copytree(made / "pkgsrc/sysutils", place / "sysutils")
         # Paths of packages have no blanks; that of this Python may have one.
         self.python = place / "python"
@@ -168,12 +168,12 @@ def test_packages_have_required_pkgsrc_variables(tree: Tree, root: Path, name: s
     for variable in ("HOMEPAGE", "MAINTAINER", "COMMENT", "LICENSE", "CATEGORIES"):
         assert tree.value(name, variable), variable
     assert tree.value(name, "PKGNAME") == f"{name}-{__version__}"
-    said = recipe(root, name)
-    assert len(said.comment) <= 70
-    assert not said.comment.endswith(".")
+    made = recipe(root, name)
+    assert len(made.comment) <= 70
+    assert not made.comment.endswith(".")
     files = {path.name for path in (tree.place / "sysutils" / name).iterdir()}
     assert {"DESCR", "MESSAGE", "Makefile", "PLIST", "distinfo"} <= files
-    assert "man vmt\n" not in said.message
+    assert "man vmt\n" not in made.message
 
 
 @pytest.mark.skipif(

@@ -27,7 +27,7 @@ KOBJ, MACHDEP, MODULE = "subr_kobj.c", "kobj_machdep.c", "kern_module.c"
 
 
 @dataclass(frozen=True)
-class Said:
+class Message:
     """A refusal: its place in the kernel, an example of the message, the errno of modload.
 
     `rule` is the linter's rule; without a rule, `why` has the reason.
@@ -42,54 +42,55 @@ class Said:
 
 # NetBSD 10.99.12, in the order of the source: kobj_load() to kobj_relocate(), kobj_reloc() of
 # the three machines, module_fetch_info() and module_do_load().
-KERNEL: tuple[Said, ...] = (
-    Said(KOBJ, "read failed 22", "EINVAL", "elf-short"),
-    Said(KOBJ, "not an ELF object", "ENOEXEC", "elf-magic"),
-    Said(KOBJ, "unsupported file version 2", "ENOEXEC", "elf-version"),
-    Said(KOBJ, "unsupported file type 2", "ENOEXEC", "elf-type"),
-    Said(KOBJ, "unsupported machine 8", "ENOEXEC", "elf-machine"),
-    Said(KOBJ, "bad sizes", "ENOEXEC", "section-table"),
-    Said(KOBJ, "file has no contents", "ENOEXEC", "no-contents"),
-    Said(KOBJ, "file has no valid symbol table", "ENOEXEC", "symbol-table"),
-    Said(KOBJ, "file has invalid symbol strings", "ENOEXEC", "symbol-strings"),
-    Said(KOBJ, "out of memory", "ENOMEM", "module-size"),
-    Said(KOBJ, "no symbol table", "ENOEXEC", "symbol-table-empty"),
-    Said(KOBJ, "no symbol strings", "ENOEXEC", "symbol-strings-empty"),
-    Said(KOBJ, "renamespace failed 1", "-", why="only in rump kernels, which rename symbols"),
-    Said(KOBJ, "bad shstrndx", "ENOEXEC", "section-names"),
-    Said(KOBJ, "no text", "ENOEXEC", "no-text"),
-    Said(KOBJ, "machine dependent init failed (text) 12", "-", why="about the running machine"),
-    Said(KOBJ, "symbol index 9 out of range", "-",
+KERNEL: tuple[Message, ...] = (
+    Message(KOBJ, "read failed 22", "EINVAL", "elf-short"),
+    Message(KOBJ, "not an ELF object", "ENOEXEC", "elf-magic"),
+    Message(KOBJ, "unsupported file version 2", "ENOEXEC", "elf-version"),
+    Message(KOBJ, "unsupported file type 2", "ENOEXEC", "elf-type"),
+    Message(KOBJ, "unsupported machine 8", "ENOEXEC", "elf-machine"),
+    Message(KOBJ, "bad sizes", "ENOEXEC", "section-table"),
+    Message(KOBJ, "file has no contents", "ENOEXEC", "no-contents"),
+    Message(KOBJ, "file has no valid symbol table", "ENOEXEC", "symbol-table"),
+    Message(KOBJ, "file has invalid symbol strings", "ENOEXEC", "symbol-strings"),
+    Message(KOBJ, "out of memory", "ENOMEM", "module-size"),
+    Message(KOBJ, "no symbol table", "ENOEXEC", "symbol-table-empty"),
+    Message(KOBJ, "no symbol strings", "ENOEXEC", "symbol-strings-empty"),
+    Message(KOBJ, "renamespace failed 1", "-", why="only in rump kernels, which rename symbols"),
+    Message(KOBJ, "bad shstrndx", "ENOEXEC", "section-names"),
+    Message(KOBJ, "no text", "ENOEXEC", "no-text"),
+    Message(KOBJ, "machine dependent init failed (text) 12", "-", why="about the running machine"),
+    Message(KOBJ, "symbol index 9 out of range", "-",
          why="never reached: kobj_relocate() passes over such a relocation before"),
-    Said(KOBJ, "local symbol @3 undefined", "ENOEXEC", "symbol-local"),
-    Said(KOBJ, "bad symbol @3 name", "ENOEXEC", "symbol-name"),
-    Said(KOBJ, "kobj_read_vfs: not in a dedicated segment", "panic", "section-align"),
-    Said(KOBJ, "kobj_load: map_data_base 0x2 != address 1", "panic", "section-align"),
-    Said(KOBJ, "kobj_relocate:1119: lost base for e_relatab[3] sec 2", "panic", "relocation-base"),
-    Said(KOBJ, "hz @3: bad value", "ENOEXEC", why="about the address that the kernel gives it"),
-    Said(KOBJ, "weak symbol @3 not supported", "ENOEXEC", "symbol-weak"),
-    Said(KOBJ, "bad binding 0x5 for symbol @3", "ENOEXEC", "symbol-binding"),
-    Said(KOBJ, "symbol `nothing' not found", "ENOEXEC", "import-missing"),
-    Said(KOBJ, "global symbol `vmt_ca' redefined", "ENOEXEC", "symbol-clash"),
-    Said(MACHDEP, "kobj_reloc: unexpected relocation type 9", "ENOEXEC", "relocation-type"),
-    Said(MACHDEP, "kobj_reloc: unsupported relocation type 299", "ENOEXEC", "relocation-type"),
-    Said(MACHDEP, "kobj_reloc: REL relocations not supported", "ENOEXEC", "relocation-rel"),
-    Said(MACHDEP, "kobj_reloc: Relocation 0x1 unaligned at 0x2", "ENOEXEC", "relocation-align"),
-    Said(MACHDEP, "kobj_reloc: Relocation 0x1 too far from 0x2", "ENOEXEC", "relocation-range"),
-    Said(MODULE, "WARNING: module error: `link_set_modules' section not present, error 2",
+    Message(KOBJ, "local symbol @3 undefined", "ENOEXEC", "symbol-local"),
+    Message(KOBJ, "bad symbol @3 name", "ENOEXEC", "symbol-name"),
+    Message(KOBJ, "kobj_read_vfs: not in a dedicated segment", "panic", "section-align"),
+    Message(KOBJ, "kobj_load: map_data_base 0x2 != address 1", "panic", "section-align"),
+    Message(KOBJ, "kobj_relocate:1119: lost base for e_relatab[3] sec 2", "panic",
+            "relocation-base"),
+    Message(KOBJ, "hz @3: bad value", "ENOEXEC", why="about the address that the kernel gives it"),
+    Message(KOBJ, "weak symbol @3 not supported", "ENOEXEC", "symbol-weak"),
+    Message(KOBJ, "bad binding 0x5 for symbol @3", "ENOEXEC", "symbol-binding"),
+    Message(KOBJ, "symbol `nothing' not found", "ENOEXEC", "import-missing"),
+    Message(KOBJ, "global symbol `vmt_ca' redefined", "ENOEXEC", "symbol-clash"),
+    Message(MACHDEP, "kobj_reloc: unexpected relocation type 9", "ENOEXEC", "relocation-type"),
+    Message(MACHDEP, "kobj_reloc: unsupported relocation type 299", "ENOEXEC", "relocation-type"),
+    Message(MACHDEP, "kobj_reloc: REL relocations not supported", "ENOEXEC", "relocation-rel"),
+    Message(MACHDEP, "kobj_reloc: Relocation 0x1 unaligned at 0x2", "ENOEXEC", "relocation-align"),
+    Message(MACHDEP, "kobj_reloc: Relocation 0x1 too far from 0x2", "ENOEXEC", "relocation-range"),
+    Message(MODULE, "WARNING: module error: `link_set_modules' section not present, error 2",
          "ENOENT", "module-info"),
-    Said(MODULE, "WARNING: module error: `link_set_modules' section wrong size (2 different "
+    Message(MODULE, "WARNING: module error: `link_set_modules' section wrong size (2 different "
          "MODULE declarations?)", "ENOEXEC", "module-info-size"),
-    Said(MODULE, "module name `x' longer than 32", "EINVAL", "module-name"),
-    Said(MODULE, "module `x' has invalid class 0", "EINVAL", "module-class"),
-    Said(MODULE, "module `x' built for `1', system `2'", "EPROGMISMATCH", "module-version"),
-    Said(MODULE, "dependency name mismatch (`a' != `b')", "ENOENT",
+    Message(MODULE, "module name `x' longer than 32", "EINVAL", "module-name"),
+    Message(MODULE, "module `x' has invalid class 0", "EINVAL", "module-class"),
+    Message(MODULE, "module `x' built for `1', system `2'", "EPROGMISMATCH", "module-version"),
+    Message(MODULE, "dependency name mismatch (`a' != `b')", "ENOENT",
          why="about another module's file"),
-    Said(MODULE, "module with name `x' already loaded", "EEXIST", "module-builtin"),
-    Said(MODULE, "circular dependency detected for `x'", "EDEADLK", why="about other modules"),
-    Said(MODULE, "required module name `x' longer than 32", "EINVAL", "module-requires"),
-    Said(MODULE, "self-dependency detected for `x'", "EDEADLK", "module-requires"),
-    Said(MODULE, "recursive load failed for `x' (`y' required), error 2", "ENOENT",
+    Message(MODULE, "module with name `x' already loaded", "EEXIST", "module-builtin"),
+    Message(MODULE, "circular dependency detected for `x'", "EDEADLK", why="about other modules"),
+    Message(MODULE, "required module name `x' longer than 32", "EINVAL", "module-requires"),
+    Message(MODULE, "self-dependency detected for `x'", "EDEADLK", "module-requires"),
+    Message(MODULE, "recursive load failed for `x' (`y' required), error 2", "ENOENT",
          "module-requires"),
 )  # fmt: skip
 
@@ -110,18 +111,20 @@ TYPES = {
 ALSO_NONE = {"amd64": set[int](), "i386": set[int](), "aarch64": {0, 256}}
 
 
-@pytest.mark.parametrize("said", [said for said in KERNEL if said.rule], ids=lambda s: s.words[:40])
-def test_kernel_message_maps_to_rule(said: Said) -> None:
-    rule = rule_for(said.words)
+@pytest.mark.parametrize(
+    "message", [message for message in KERNEL if message.rule], ids=lambda s: s.words[:40]
+)
+def test_kernel_message_maps_to_rule(message: Message) -> None:
+    rule = rule_for(message.words)
     assert rule is not None
-    assert rule.id == said.rule
+    assert rule.id == message.rule
     assert rule.severity == "error"
-    assert said.place.removesuffix(".c") in rule.source or "kobj_machdep.c" in rule.source
+    assert message.place.removesuffix(".c") in rule.source or "kobj_machdep.c" in rule.source
 
 
 @pytest.mark.parametrize(("rule", "errno", "words"), [(c[0], c[3], c[4]) for c in CASES])
 def test_errno_matches_kernel(rule: str, errno: str, words: str) -> None:
-    assert errno in {said.errno for said in KERNEL if said.rule == rule}, words
+    assert errno in {message.errno for message in KERNEL if message.rule == rule}, words
 
 
 def test_every_refusal_rule_is_in_kernel_list() -> None:
@@ -130,7 +133,7 @@ def test_every_refusal_rule_is_in_kernel_list() -> None:
         # simulator's loader reports them with messages of its own.
         "section-name", "section-overlap", "relocation-outside", "module-info-local",
     }  # fmt: skip
-    listed = {said.rule for said in KERNEL if said.rule}
+    listed = {message.rule for message in KERNEL if message.rule}
     assert {rule.id for rule in RULES if rule.kernel} - listed == own
 
 
@@ -203,15 +206,15 @@ def test_every_rule_has_a_violating_file(
     files = _fixtures(build, edit)
     assert set(files) == set(BY_ID)
     lines = ["The kernel's refusals (NetBSD 10.99.12) and the linter's rules for them", ""]
-    for said in KERNEL:
-        shown = said.words if len(said.words) <= 58 else f"{said.words[:55]}..."
-        head = f"{said.place:<15}{shown:<60}{said.errno:<15}"
-        if said.rule:
-            lines.append(f"{head}{said.rule:<22}{', '.join(files[said.rule])}")
+    for message in KERNEL:
+        shown = message.words if len(message.words) <= 58 else f"{message.words[:55]}..."
+        head = f"{message.place:<15}{shown:<60}{message.errno:<15}"
+        if message.rule:
+            lines.append(f"{head}{message.rule:<22}{', '.join(files[message.rule])}")
         else:
-            lines.append(f"{head}no rule: {said.why}")
+            lines.append(f"{head}no rule: {message.why}")
     lines += ["", "Rules about what the kernel does not refuse", ""]
-    listed = {said.rule for said in KERNEL}
+    listed = {message.rule for message in KERNEL}
     for rule in RULES:
         if rule.id not in listed:
             names = ", ".join(files[rule.id])

@@ -57,7 +57,7 @@ def test_aarch64_since_cpufeaturebus_is_built(release: str, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("release", "said"),
+    ("release", "printed"),
     [
         ("11.99", "any current release MM.99.pp by its number"),
         ("9.4", "no release '9.4'"),
@@ -66,10 +66,10 @@ def test_aarch64_since_cpufeaturebus_is_built(release: str, tmp_path: Path) -> N
     ],
 )
 def test_other_release_is_usage_error(
-    release: str, said: str, capsys: pytest.CaptureFixture[str]
+    release: str, printed: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert cli.main(["build", "--release", release]) == 64
-    assert said in capsys.readouterr().err
+    assert printed in capsys.readouterr().err
 
 
 def test_all_targets_are_printed_as_one_table(

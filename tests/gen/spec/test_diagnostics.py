@@ -23,7 +23,7 @@ def expected_in(directory: Path) -> list[tuple[str, int, str]]:
     return found
 
 
-def said(problem: Problem) -> tuple[str, int, str]:
+def summary(problem: Problem) -> tuple[str, int, str]:
     hint = f" (did you mean {problem.hint!r}?)" if problem.hint else ""
     return Path(problem.path).name, problem.line, problem.message + hint
 
@@ -31,9 +31,9 @@ def said(problem: Problem) -> tuple[str, int, str]:
 def differences(expected: list[tuple[str, int, str]], found: list[tuple[str, int, str]]) -> str:
     """Missing and unexpected messages, one a line; "" if both sets are equal."""
     missing = [item for item in expected if item not in found]
-    surplus = [item for item in found if item not in expected]
+    unexpected = [item for item in found if item not in expected]
     lines = [f"{name}:{line}: missing: {text}" for name, line, text in missing]
-    lines += [f"{name}:{line}: unexpected: {text}" for name, line, text in surplus]
+    lines += [f"{name}:{line}: unexpected: {text}" for name, line, text in unexpected]
     if not lines and len(expected) != len(found):
         lines.append(f"{len(expected)} messages expected, {len(found)} found")
     return "\n".join(lines)
@@ -45,7 +45,7 @@ def test_diagnostics_match_fixture_comments(small: Path, name: str) -> None:
         shutil.copy(path, small)
     with pytest.raises(LocatedErrors) as caught:
         load(small)
-    wrong = differences(expected_in(small), [said(p) for p in caught.value.problems])
+    wrong = differences(expected_in(small), [summary(p) for p in caught.value.problems])
     if wrong:
         pytest.fail(wrong, pytrace=False)
 

@@ -68,7 +68,7 @@ def test_detailed_form_fields_have_types(small: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "said"),
+    ("old", "new", "message"),
     [
         (
             'pairs: {bitness: "64", kernelVersion: "up {uptime}"}',
@@ -94,17 +94,17 @@ def test_detailed_form_fields_have_types(small: Path) -> None:
     ids=["no pairs", "no methods", "disks", "room for disks"],
 )
 def test_unsendable_value_is_reported(
-    small: Path, change: Change, old: str, new: str, said: str
+    small: Path, change: Change, old: str, new: str, message: str
 ) -> None:
     change("guestinfo.yaml", old, new)
-    assert messages(small) == [said]
+    assert messages(small) == [message]
 
 
 def test_period_node_is_bounded_by_clock(small: Path, change: Change) -> None:
     change("driver.yaml", "range: [0, 2147483]", "range: [0, 2147484]")
-    (said,) = messages(small)
-    assert said.startswith("driver.yaml:20: sysctl.clock_sync.children.period.range: ")
-    assert said.endswith(": 2147484 seconds in milliseconds overflow an int")
+    (message,) = messages(small)
+    assert message.startswith("driver.yaml:20: sysctl.clock_sync.children.period.range: ")
+    assert message.endswith(": 2147484 seconds in milliseconds overflow an int")
 
 
 def test_mapping_of_texts_is_kept_verbatim(small: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import pytest
 from vmtgen.common.schema import Entries, Length, Range, described, plural, shape
 from vmtgen.compiler.model.driver import Counter
-from vmtgen.compiler.spec.text import Mixture
+from vmtgen.compiler.spec.text import InterpolatedText
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,7 @@ from vmtgen.compiler.spec.text import Mixture
         (tuple[int, ...], "a sequence of integers"),
         (Mapping[str, str], "a mapping of names to strings"),
         (Entries[Counter], "a mapping of names to mappings"),
-        (Mixture, "printable ASCII text"),
+        (InterpolatedText, "printable ASCII text"),
         (bytes, "<class 'bytes'>"),
     ],
 )
@@ -35,7 +35,7 @@ def test_expected_kind_is_described(hint: object, words: str) -> None:
 @pytest.mark.parametrize(
     ("hint", "kind"),
     [
-        (Mixture, "str"),
+        (InterpolatedText, "str"),
         (Literal[1, 2], "int"),
         (tuple[str, ...], "sequence"),
         (Entries[Counter], "mapping"),
@@ -50,4 +50,4 @@ def test_hint_matches_shape_of_node(hint: object, kind: str) -> None:
 def test_plural_of_kinds() -> None:
     assert plural(int) == "integers"
     assert plural(Counter) == "mappings"
-    assert plural(Mixture) == "values"
+    assert plural(InterpolatedText) == "values"

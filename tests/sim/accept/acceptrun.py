@@ -65,7 +65,7 @@ def run(
                 *("--scenario", *extras, *map(str, paths)),
             ]
         )
-    said = out.getvalue()
+    printed = out.getvalue()
     path = folder / "report" / "report.json"
-    assert path.is_file(), said
-    return Run(status, said, folder / "report", json.loads(path.read_text(encoding="utf-8")))
+    assert path.is_file(), printed
+    return Run(status, printed, folder / "report", json.loads(path.read_text(encoding="utf-8")))

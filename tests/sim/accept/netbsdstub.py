@@ -81,7 +81,7 @@ def menu(*, prompt: bool = True) -> None:
             return
 
 
-def deaf_menu() -> None:
+def menu_without_keys() -> None:
     """A loader on the serial line, whose keys SeaBIOS takes: it boots by itself."""
     out("     1. Boot normally\n     2. Drop to boot prompt\n")
     out("\nChoose an option; RETURN for default; SPACE to stop countdown.\n")
@@ -161,7 +161,7 @@ def login(*, password: str = "", noise: bool = False, incorrect: bool = False) -
         return
 
 
-def welcome() -> None:
+def login_banner() -> None:
     out("Last login: ")
     time.sleep(0.1)
     out("Sat Nov 28 12:00:00 2026 on constty\n")
@@ -220,7 +220,7 @@ def panics() -> None:
 WORDS = {
     "menu": menu,
     "menu-without-prompt": lambda: menu(prompt=False),
-    "deaf-menu": deaf_menu,
+    "menu-without-keys": menu_without_keys,
     "countdown": countdown,
     "kernel": kernel,
     "resets": resets,
@@ -228,7 +228,7 @@ WORDS = {
     "login-noise": lambda: login(noise=True),
     "login-password": lambda: login(password="secret word"),
     "login-incorrect": lambda: login(incorrect=True),
-    "welcome": welcome,
+    "login_banner": login_banner,
     "terminal": terminal,
     "single": single,
     "refused": refused,

@@ -99,7 +99,7 @@ def test_guest_with_all_features_is_ok(whole: Run) -> None:
     scenario = whole.scenario("whole")
     assert scenario["verdict"] == "ok", scenario
     assert scenario["expectations"] == {"all": 11, "judged": 10}
-    assert [(each["verb"], each["reason"]) for each in scenario["left_out"]] == [
+    assert [(each["verb"], each["reason"]) for each in scenario["skipped_steps"]] == [
         ("expect.trace", "events 'clock.step' are visible only in the simulated kernel")
     ]
     states = {name: each["state"] for name, each in scenario["properties"].items()}

@@ -52,12 +52,12 @@ def test_boot_menu_leads_to_serial_console(
     running = machine.start(options, tmp_path / "machine", None)
     try:
         console = Console.of_socket(running.line)
-        said: list[str] = []
-        boot = Boot(console, Account(), timeout=HANG, say=said.append)
+        lines: list[str] = []
+        boot = Boot(console, Account(), timeout=HANG, print_line=lines.append)
         # The sector ends with a kernel's first line and a question that is not answered.
         with pytest.raises(BootError, match="no root file system"):
             boot.shell()
     finally:
         running.stop()
-    assert said == ["boot loader: menu", "boot loader: consdev com0, boot"]
+    assert lines == ["boot loader: menu", "boot loader: consdev com0, boot"]
     assert texts.MENU.search(console.seen)

@@ -51,41 +51,41 @@ def guest(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Console]]:
 
 
 def booted(console: Console, account: Account | None = None) -> tuple[Shell, list[str]]:
-    said: list[str] = []
-    boot = Boot(console, account or Account(), timeout=TIMEOUT, say=said.append)
-    return boot.shell(), said
+    lines: list[str] = []
+    boot = Boot(console, account or Account(), timeout=TIMEOUT, print_line=lines.append)
+    return boot.shell(), lines
 
 
 WAYS = {
-    "live image": ("menu", "kernel", "login", "welcome", "terminal", "shell"),
+    "live image": ("menu", "kernel", "login", "login_banner", "terminal", "shell"),
     "live image that resizes its root": (
-        *("menu", "kernel", "resets", "menu", "kernel", "login", "welcome", "shell"),
+        *("menu", "kernel", "resets", "menu", "kernel", "login", "login_banner", "shell"),
     ),
-    "installed system": ("countdown", "kernel", "login", "welcome", "shell"),
+    "installed system": ("countdown", "kernel", "login", "login_banner", "shell"),
     "serial console already": ("menu-without-prompt", "kernel", "login", "shell"),
-    "loader that takes no keys": ("deaf-menu", "kernel", "login", "shell"),
+    "loader that takes no keys": ("menu-without-keys", "kernel", "login", "shell"),
     "kernel by itself": ("kernel", "single", "terminal", "shell"),
     "no init but a shell": ("kernel", "shell"),
-    "kernel message in the prompt": ("kernel", "login-noise", "welcome", "shell"),
+    "kernel message in the prompt": ("kernel", "login-noise", "login_banner", "shell"),
 }
 
 
 @pytest.mark.parametrize("way", WAYS)
 def test_every_boot_path_reaches_root_shell(guest: Callable[..., Console], way: str) -> None:
     console = guest(*WAYS[way])
-    shell, said = booted(console)
+    shell, lines = booted(console)
     assert shell.run("echo here; (exit 3)").status == 3
-    assert ("boot loader: consdev com0, boot" in said) == bool(
+    assert ("boot loader: consdev com0, boot" in lines) == bool(
         {"menu", "countdown"} & set(WAYS[way])
     )
 
 
 def test_password_is_typed_and_never_shown(guest: Callable[..., Console]) -> None:
-    console = guest("kernel", "login-password", "welcome", "shell")
+    console = guest("kernel", "login-password", "login_banner", "shell")
     account = Account(password="secret word")
-    shell, said = booted(console, account)
+    shell, lines = booted(console, account)
     assert shell.run("echo in").output == "in"
-    kept = (console.seen, repr(account), *said, *(each.command for each in shell.log))
+    kept = (console.seen, repr(account), *lines, *(each.command for each in shell.log))
     assert not any("secret" in text for text in kept)
 
 
@@ -112,7 +112,7 @@ def test_loader_without_input_and_kernel_times_out(
     monkeypatch.setattr(boot_module, "_SCREEN", 0.0)
     monkeypatch.setattr(boot_module, "_KEY", 0.1)
     with pytest.raises(BootError, match="does not accept keys") as caught:
-        booted(guest("deaf-menu", "hangs"))
+        booted(guest("menu-without-keys", "hangs"))
     assert "consdev=com0" in (caught.value.hint or "")
 
 

@@ -227,8 +227,8 @@ def test_interface_facts_are_read_from_ifconfig(inside: Inside, release: str, pr
     )
     inside.tool("sysctl", "echo guest.example")
     inside.tool("uname", "echo 10.1_STABLE")
-    said = inside.call("named")
-    assert guest.named(Result("named", said.returncode, said.stdout)) == {
+    result = inside.call("named")
+    assert guest.named(Result("named", result.returncode, result.stdout)) == {
         "hostname": "guest.example",
         "release": "10.1_STABLE",
         "address": "192.0.2.10",
@@ -347,7 +347,7 @@ def test_typed_verbs_exist_in_script() -> None:
 
 
 @pytest.mark.parametrize(
-    ("printed", "said"),
+    ("printed", "message"),
     [
         ("drvctl: DRVDETACHDEV: Device not configured", "ENXIO (6)"),
         ("modload: vmt.kmod: File exists", "EEXIST (17)"),
@@ -355,8 +355,8 @@ def test_typed_verbs_exist_in_script() -> None:
         ("", "exit status 3"),
     ],
 )
-def test_failure_message_gives_errno(printed: str, said: str) -> None:
-    assert guest.failure(Result("x", 3, printed)) == said
+def test_failure_message_gives_errno(printed: str, message: str) -> None:
+    assert guest.failure(Result("x", 3, printed)) == message
 
 
 @pytest.mark.parametrize(

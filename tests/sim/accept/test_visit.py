@@ -82,9 +82,9 @@ def test_missing_files_in_guest_are_named(
     report = tmp_path / "report"
     status = _visit(command, guest_image, report)
     assert status == 65
-    said = capsys.readouterr().err
-    assert "does not have the files" in said
-    assert "tar -xpf files.tar -C /var/tmp" in said
+    printed = capsys.readouterr().err
+    assert "does not have the files" in printed
+    assert "tar -xpf files.tar -C /var/tmp" in printed
     with tarfile.open(report / "files.tar") as tar:
         names = tar.getnames()
     inside = ("guest.sh", "reporter.sh", "vmt.kmod")

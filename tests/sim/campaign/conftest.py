@@ -19,9 +19,9 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def careless(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def channel_leak(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The driver with one defect: it never closes a channel that it has lost."""
-    out = tmp_path_factory.mktemp("careless")
+    out = tmp_path_factory.mktemp("channel_leak")
     source = out / "kmod"
     source.mkdir()
     for file in (ROOT / "kmod" / "vmt").iterdir():

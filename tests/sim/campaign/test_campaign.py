@@ -95,12 +95,12 @@ def test_endless_seed_violates_liveness(driver: Path, monkeypatch: pytest.Monkey
     assert played.status == 2
 
 
-def test_recorded_schedule_reproduces_random_faults(careless: Path) -> None:
-    plan = plans.draw(_failing(careless), VMT)
-    first = Player(careless, plan, VMT)
+def test_recorded_schedule_reproduces_random_faults(channel_leak: Path) -> None:
+    plan = plans.draw(_failing(channel_leak), VMT)
+    first = Player(channel_leak, plan, VMT)
     first.play()
     items = reducing.schedule(first)
-    again = Player(careless, plan, VMT, choice=reducing.choice_of(items))
+    again = Player(channel_leak, plan, VMT, choice=reducing.choice_of(items))
     assert {finding.rule for finding in again.play()} >= {"channel-abandoned"}
     assert [s.name for s in again.injector.injections][:3] == [
         s.name for s in first.injector.injections
@@ -115,17 +115,17 @@ def _failing(module: Path) -> int:
     raise AssertionError("no seed finds it")
 
 
-def test_failure_is_minimised_and_reported_with_source_line(careless: Path) -> None:
-    seed = _failing(careless)
-    reduced = reducing.reduce(careless, seed, "channel-abandoned", budget=60)
+def test_failure_is_minimised_and_reported_with_source_line(channel_leak: Path) -> None:
+    seed = _failing(channel_leak)
+    reduced = reducing.reduce(channel_leak, seed, "channel-abandoned", budget=60)
     assert reduced is not None
     assert len(reduced.items) <= 3 < reduced.total
-    text = "\n".join(investigate.describe(careless, seed, "channel-abandoned", reduced=reduced))
+    text = "\n".join(investigate.describe(channel_leak, seed, "channel-abandoned", reduced=reduced))
     assert text.startswith("FAILED   channel-abandoned:")
     assert "vmt_channel_open (vmt_rpc.c:" in text
     assert "source   vmt_rpc.c:" in text
     assert f"--seed {seed} --only {reduced.only}" in text
-    assert cli.main(["replay", str(careless), "--seed", str(seed), "--only", reduced.only]) == 1
+    assert cli.main(["replay", str(channel_leak), "--seed", str(seed), "--only", reduced.only]) == 1
 
 
 def test_ddmin_finds_minimal_set() -> None:
@@ -153,9 +153,9 @@ def test_parallel_campaign_detects_canary(
     arguments = ["campaign", str(mailbox), "--seeds", seeds, "--jobs", "2", "--quiet"]
     arguments += ["--json", str(result), "--html", str(page), "--canary", str(leaky_mailbox)]
     assert cli.main(arguments) == 0, capsys.readouterr().out
-    said = capsys.readouterr().out
-    assert "verdict  ok" in said
-    assert "mailbox.kmod: caught at seed" in said
+    printed = capsys.readouterr().out
+    assert "verdict  ok" in printed
+    assert "mailbox.kmod: caught at seed" in printed
     data = json.loads(result.read_text(encoding="utf-8"))
     assert data["played"] == 2
     assert data["replayed"] >= 1

@@ -100,10 +100,10 @@ def _with_a_victim(pool: WorkerPool, victim: Path, last: int) -> WorkerPool:
     """
     main, file = pool.main, str(victim)
 
-    class Deadly(Executor):
+    class KillingExecutor(Executor):
         def submit(self, play: Any, *arguments: Any, **_: Any) -> Future[Any]:
             # A function of a function travels by value: workers do not have this module.
-            def first_time_deadly(*arguments: Any) -> Any:
+            def kill_the_first_time(*arguments: Any) -> Any:
                 import os
                 import signal
 
@@ -116,9 +116,9 @@ def _with_a_victim(pool: WorkerPool, victim: Path, last: int) -> WorkerPool:
                         os.kill(os.getpid(), signal.SIGKILL)
                 return play(*arguments)
 
-            return main.submit(first_time_deadly, *arguments)
+            return main.submit(kill_the_first_time, *arguments)
 
-    return replace(pool, main=Deadly())
+    return replace(pool, main=KillingExecutor())
 
 
 def test_killed_worker_loses_and_duplicates_no_seed(
@@ -159,9 +159,9 @@ def test_command_runs_on_cluster(
     arguments = ["campaign", str(mailbox), "--seeds", seeds, "--jobs", "1", "--quiet"]
     arguments += ["--dask", two_workers.scheduler_address, "--canary", str(leaky_mailbox)]
     assert cli.main(arguments) == 0, capsys.readouterr()
-    said = capsys.readouterr().out
-    assert f"seeds    2 ({seeds}), 0 failed" in said
-    assert f"mailbox.kmod: caught at seed {leak}" in said
+    printed = capsys.readouterr().out
+    assert f"seeds    2 ({seeds}), 0 failed" in printed
+    assert f"mailbox.kmod: caught at seed {leak}" in printed
 
 
 def test_ctrl_c_withdraws_seeds_from_cluster(
@@ -233,9 +233,9 @@ def test_missing_distributed_package_is_named(
 ) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
     assert cli.main(["campaign", str(mailbox), "--dask", "127.0.0.1:8786"]) == 69
-    said = capsys.readouterr().err
-    assert "--dask needs the Python package 'distributed', which is not installed" in said
-    assert "hint: pip install 'netbsd-vmt[cluster]'" in said
+    printed = capsys.readouterr().err
+    assert "--dask needs the Python package 'distributed', which is not installed" in printed
+    assert "hint: pip install 'netbsd-vmt[cluster]'" in printed
 
 
 @pytest.mark.parametrize("greeting", [None, b"", b"SSH-2.0-OpenSSH_9.2\r\n"])
@@ -253,9 +253,9 @@ def test_address_without_scheduler_is_an_error(
         elif greeting:
             threading.Thread(target=_greet, args=(server, greeting), daemon=True).start()
         assert cli.main(["campaign", str(mailbox), "--dask", address, "--quiet"]) == 69
-    said = capsys.readouterr().err
-    assert f"vmtsim: error: --dask {address}: no dask scheduler answers: " in said
-    assert "hint: `dask scheduler`" in said
+    printed = capsys.readouterr().err
+    assert f"vmtsim: error: --dask {address}: no dask scheduler answers: " in printed
+    assert "hint: `dask scheduler`" in printed
 
 
 def _greet(server: socket.socket, greeting: bytes) -> None:

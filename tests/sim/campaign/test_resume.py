@@ -261,10 +261,10 @@ def test_damaged_shard_is_reported_with_location(
     damage(data)
     bad.write_text(json.dumps(data), encoding="utf-8")
     assert cli.main(["merge", str(bad)]) == 65
-    said = capsys.readouterr().err
-    assert f"vmtsim: error: {bad}: damaged: " in said
-    assert message in said
-    assert "hint: vmtsim writes a result whole or not at all" in said
+    printed = capsys.readouterr().err
+    assert f"vmtsim: error: {bad}: damaged: " in printed
+    assert message in printed
+    assert "hint: vmtsim writes a result whole or not at all" in printed
 
 
 def test_truncated_file_is_reported(tmp_path: Path) -> None:

@@ -128,9 +128,9 @@ def test_interrupted_campaign_keeps_results_and_is_not_ok(
     shard.write_text(record.json(), encoding="utf-8")
     assert cli.main(["merge", str(shard)]) == 65
     # Lines are folded where a path is long.
-    said = " ".join(capsys.readouterr().out.split())
-    assert "verdict NOT FINISHED: " in said
-    assert "verdict ok" not in said
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "verdict NOT FINISHED: " in printed
+    assert "verdict ok" not in printed
 
 
 def test_ctrl_c_ends_campaign_with_130(mailbox: Path, tmp_path: Path) -> None:
@@ -153,14 +153,14 @@ def test_ctrl_c_ends_campaign_with_130(mailbox: Path, tmp_path: Path) -> None:
     assert "ignored" not in err
     played = json.loads(result.read_text(encoding="utf-8"))["played"]
     assert played > 0
-    said = " ".join(out.split())
-    assert f"verdict NOT FINISHED: interrupted, after {played} of 100000 seeds" in said
+    printed = " ".join(out.split())
+    assert f"verdict NOT FINISHED: interrupted, after {played} of 100000 seeds" in printed
     assert '<p class="verdict bad">NOT FINISHED' in page.read_text(encoding="utf-8")
 
 
 def test_starting_process_ignores_ctrl_c() -> None:
-    with processes(1) as crew:
-        for pool in (crew.main, crew.second):
+    with processes(1) as workers:
+        for pool in (workers.main, workers.second):
             assert (
                 signal.SIGINT in pool.submit(signal.pthread_sigmask, signal.SIG_BLOCK, ()).result()
             )

@@ -26,14 +26,14 @@ def packet(payload: bytes) -> bytes:
 class FakeStub:
     """Replays ``turns`` on one end of a socket pair; ``client`` uses the other.
 
-    ``heard`` is everything received; a turn starts when its expected bytes have
+    ``received`` is everything received; a turn starts when its expected bytes have
     arrived.  Without ``ends`` some of it need not be.
     """
 
     def __init__(self, turns: Sequence[Turn], *, timeout: float = HANG, ends: bool = True) -> None:
         ours, theirs = socket.socketpair()
         self.client = Client(theirs, timeout=timeout)
-        self.heard = b""
+        self.received = b""
         self.missed: list[bytes] = []
         self._ours = ours
         self._turns = turns
@@ -44,7 +44,7 @@ class FakeStub:
     def _play(self) -> None:
         rest = b""
         self._ours.settimeout(HANG)
-        for expected, said in self._turns:
+        for expected, message in self._turns:
             while expected not in rest:
                 try:
                     data = self._ours.recv(4096)
@@ -53,11 +53,11 @@ class FakeStub:
                 if not data:
                     self.missed.append(expected)
                     return
-                self.heard += data
+                self.received += data
                 rest += data
             rest = rest.partition(expected)[2]
             with contextlib.suppress(OSError):
-                self._ours.sendall(said)
+                self._ours.sendall(message)
         with contextlib.suppress(OSError):
             self._ours.shutdown(socket.SHUT_WR)
 
@@ -68,4 +68,6 @@ class FakeStub:
         self.client.close()
         self._thread.join(HANG)
         self._ours.close()
-        assert not self.missed or not self._ends, f"expected {self.missed}, received {self.heard!r}"
+        assert not self.missed or not self._ends, (
+            f"expected {self.missed}, received {self.received!r}"
+        )

@@ -228,8 +228,8 @@ def running(
                 except OSError:
                     if process.poll() is not None or time.monotonic() > deadline:
                         process.kill()
-                        said = process.stderr.read() if process.stderr else b""
-                        raise AssertionError(f"QEMU does not start: {said!r}") from None
+                        printed = process.stderr.read() if process.stderr else b""
+                        raise AssertionError(f"QEMU does not start: {printed!r}") from None
                     time.sleep(0.02)
             # Unread, a Unix socket is full after some hundred single characters.
             threading.Thread(target=_drain, args=(line,), daemon=True).start()

@@ -24,14 +24,14 @@ def test_wrong_checksum_is_requested_again() -> None:
     turns = [(b"$g#67", b"+$11#00"), (b"-", b"$1122#ff"), (b"-", packet(b"1122"))]
     with FakeStub(turns) as stub:
         assert stub.client.registers() == b"\x11\x22"
-        assert stub.heard == b"$g#67--"
+        assert stub.received == b"$g#67--"
 
 
 def test_command_rejected_by_stub_is_resent() -> None:
     turns = [(b"$g#67", b"-"), (b"$g#67", b"-"), (b"$g#67", b"+" + packet(b"33"))]
     with FakeStub(turns) as stub:
         assert stub.client.registers() == b"\x33"
-        assert stub.heard == b"$g#67" * 3
+        assert stub.received == b"$g#67" * 3
 
 
 def test_persistent_broken_replies_are_an_error() -> None:
@@ -78,7 +78,7 @@ def test_acknowledgement_is_sent_with_next_command() -> None:
     turns = [(b"$g#67", b"+" + packet(b"00")), (b"+$vCont;c#a8", b"")]
     with FakeStub(turns) as stub:
         stub.client.registers()
-        assert stub.heard == b"$g#67"
+        assert stub.received == b"$g#67"
         stub.client.resume()
         assert stub.client.running
 
@@ -90,7 +90,7 @@ def test_replies_before_resume_are_no_stop() -> None:
     with FakeStub(turns) as stub:
         stub.client.resume(first=first)
         assert stub.client.wait(HANG) == Stop(5, "02")
-        assert stub.heard == wire
+        assert stub.received == wire
 
 
 def test_failed_register_write_is_reported_at_next_stop() -> None:
@@ -140,8 +140,8 @@ def test_commands_are_refused_while_guest_runs() -> None:
 
 
 def test_stop_caused_by_connection_is_no_reply() -> None:
-    said = b"+" + packet(b"T02thread:01;") + packet(b"PacketSize=1000;vContSupported+")
-    with FakeStub([(b"qSupported", said)]) as stub:
+    answer = b"+" + packet(b"T02thread:01;") + packet(b"PacketSize=1000;vContSupported+")
+    with FakeStub([(b"qSupported", answer)]) as stub:
         stub.client.start()
         assert stub.client.packet_size == 0x1000
 
@@ -156,13 +156,13 @@ def test_acknowledgements_are_disabled_if_supported() -> None:
     with FakeStub(turns) as stub:
         stub.client.start()
         assert stub.client.registers() + stub.client.registers() == b"\0\x01"
-        assert stub.heard.endswith(b"$g#67$g#67")
+        assert stub.received.endswith(b"$g#67$g#67")
 
 
 def test_monitor_output_is_joined() -> None:
     command = packet(b"qRcmd," + b"info status".hex().encode())
-    said = b"+" + packet(b"O" + b"paused".hex().encode()) + packet(b"O0a") + packet(b"OK")
-    with FakeStub([(command, said)]) as stub:
+    answer = b"+" + packet(b"O" + b"paused".hex().encode()) + packet(b"O0a") + packet(b"OK")
+    with FakeStub([(command, answer)]) as stub:
         assert stub.client.monitor("info status") == "paused\n"
 
 

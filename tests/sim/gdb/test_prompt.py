@@ -23,7 +23,7 @@ from vmtsim.scenario.verbs import ACTIONS
 class Bench:
     """The part of a session that commands use."""
 
-    said: list[str] = field(default_factory=list)
+    printed: list[str] = field(default_factory=list)
     ended: str = ""
 
     def __post_init__(self) -> None:
@@ -34,7 +34,7 @@ class Bench:
             armed={}, served={"foreign": 0}, client=SimpleNamespace(running=True)
         )
         self.commands: list[Any] = []
-        self.say = self.said.append
+        self.print_line = self.printed.append
 
     def end(self, why: str) -> None:
         self.ended = why
@@ -135,7 +135,7 @@ def test_invalid_command_gets_suggestion(session: Any, line: str, text: str) -> 
 
 def test_invalid_command_does_not_end_session(session: Any) -> None:
     action_of("powre")(session)
-    assert "did you mean" in session.said[0]
+    assert "did you mean" in session.printed[0]
     assert not session.ended
 
 
@@ -160,5 +160,5 @@ def test_piped_commands_end_and_session_continues(session: Any) -> None:
     prompt._read()
     for act in session.commands:
         act(session)
-    assert session.said[0] == "sent ping"
+    assert session.printed[0] == "sent ping"
     assert not session.ended

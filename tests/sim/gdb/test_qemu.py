@@ -42,7 +42,7 @@ class Play:
     session: Session
     machine: Machine
     findings: Findings
-    said: list[str]
+    printed: list[str]
     events: list[Event] = field(default_factory=list)
     error: list[BaseException] = field(default_factory=list)
 
@@ -62,12 +62,12 @@ class Play:
                 raise self.error[0]
             if time.monotonic() > deadline:
                 talk = "\n".join(chart.text(list(self.events)))
-                said = "\n".join(self.said)
-                raise AssertionError(f"never: {why}\n{said}\n{talk}\n{self.machine.text()}")
+                printed = "\n".join(self.printed)
+                raise AssertionError(f"never: {why}\n{printed}\n{talk}\n{self.machine.text()}")
             time.sleep(0.01)
 
     def says(self, text: str, times: int = 1) -> None:
-        self.until(lambda: sum(text in line for line in self.said) >= times, f"said {text!r}")
+        self.until(lambda: sum(text in line for line in self.printed) >= times, f"printed {text!r}")
 
     def sees(self, kind: str, times: int = 1, **fields: object) -> None:
         def enough() -> bool:
@@ -105,7 +105,7 @@ def start(qemu: str, guest: Guest, tmp_path: Path) -> Start:
         *, cpus: int = 1, words: str = "load=0", text: int | None = BASES[0], **settings: Any
     ) -> Iterator[Play]:
         with running(qemu, guest, tmp_path, cpus=cpus, words=words) as machine:
-            said: list[str] = []
+            printed: list[str] = []
             chosen = Settings(
                 **{
                     "program": sites.of_module(guest.module),
@@ -116,7 +116,7 @@ def start(qemu: str, guest: Guest, tmp_path: Path) -> Start:
                     **settings,
                 }
             )
-            session = Session(Client(connect(machine.gdb)), chosen, said.append)
+            session = Session(Client(connect(machine.gdb)), chosen, printed.append)
             # This test does not check the other messages of a current host.  The host's time
             # limits are long, because its clock is real time.
             quiet = replace(
@@ -130,7 +130,7 @@ def start(qemu: str, guest: Guest, tmp_path: Path) -> Start:
                 power_timeout=int(HANG),
             )
             session.host.options = session.host.context.options = quiet
-            play = Play(session, machine, Findings(session.trace), said)
+            play = Play(session, machine, Findings(session.trace), printed)
             session.trace.subscribe(play.events.append)
             thread = threading.Thread(target=play.run, daemon=True)
             thread.start()
@@ -240,10 +240,10 @@ def test_reset_guest_is_served_again(start: Start) -> None:
 def test_end_of_qemu_is_reported_in_one_line(start: Start) -> None:
     with start() as play:
         play.ready()
-        before = len(play.said)
+        before = len(play.printed)
         play.machine.quit()
         play.says("QEMU has quit")
-    assert play.said[before:] == ["QEMU has quit: the virtual machine is gone"]
+    assert play.printed[before:] == ["QEMU has quit: the virtual machine is gone"]
 
 
 def test_lost_breakpoint_is_set_again(start: Start) -> None:
@@ -349,8 +349,8 @@ def test_scenario_runs_in_real_time(
         assert isinstance(play.session.clock, HeldClock)
         play.session.clock.go = True
         play.says("QEMU has quit")
-    left_out = [each.verb for each in play.session.left_out]
-    assert left_out == ["guest.detach", "expect.console"]
+    skipped_steps = [each.verb for each in play.session.skipped_steps]
+    assert skipped_steps == ["guest.detach", "expect.console"]
     assert play.rules() == []
 
 
@@ -358,11 +358,11 @@ def test_unmet_scenario_is_reported(start: Start, tmp_path: Path) -> None:
     from vmtgen.common.located import load_yaml
 
     path = tmp_path / "never.yaml"
-    path.write_text("summary: never\nsteps:\n  - expect.rpci: never said\n    within: 1\n", "utf-8")
+    path.write_text("summary: never\nsteps:\n  - expect.rpci: never sent\n    within: 1\n", "utf-8")
     with start(scenario=parse(load_yaml(path))) as play:
         play.says("the scenario never is over")
         play.until(lambda: play.session.failures, "failures")
-    assert "never said" in play.rules()[0]["message"]
+    assert "never sent" in play.rules()[0]["message"]
 
 
 def _verb(*words: str) -> list[str]:
@@ -374,10 +374,10 @@ def test_guest_in_mid_conversation_violates_nothing(
 ) -> None:
     program = sites.of_module(guest.module)
 
-    def session(machine: Machine, said: list[str]) -> Play:
+    def session(machine: Machine, printed: list[str]) -> Play:
         settings = Settings(program, text=BASES[0], serial=machine.log)
-        new = Session(Client(connect(machine.gdb)), settings, said.append)
-        play = Play(new, machine, Findings(new.trace), said)
+        new = Session(Client(connect(machine.gdb)), settings, printed.append)
+        play = Play(new, machine, Findings(new.trace), printed)
         new.trace.subscribe(play.events.append)
         return play
 

@@ -87,7 +87,7 @@ class Bench:
     """A server with one site at PC, and calls through it."""
 
     def __init__(self, machine: Machine, kind: str) -> None:
-        self.said: list[str] = []
+        self.printed: list[str] = []
         self.memory: dict[int, bytes] = {}
         clock = WallClock()
         self.trace = Trace(clock, keep=True)
@@ -96,7 +96,7 @@ class Bench:
         client: Any = self.fake
         site = Site(PC, 0, kind)
         program = Program("test", machine.name, (site,))
-        self.server = Server(client, program, self.host, say=self.said.append)
+        self.server = Server(client, program, self.host, print_line=self.printed.append)
         self.server.target = self.fake.target
         self.server.armed = {PC: site}
         self.machine = machine
@@ -191,7 +191,7 @@ def test_unmapped_buffer_fails_call_and_is_reported() -> None:
     bench.server.armed = {PC: Site(PC, 2, sites.OUT)}
     after = bench.call(MAGIC, 0x10000, 4, channel | 0x5659, 0xDEAD000, cookie, high)
     assert after[1] >> 16 == 0
-    assert "cannot read 4 bytes" in bench.said[0]
+    assert "cannot read 4 bytes" in bench.printed[0]
     assert bench.pc == PC + 2
 
 
@@ -199,7 +199,7 @@ def test_stop_at_unknown_breakpoint_removes_it_and_continues() -> None:
     bench = Bench(AMD64, sites.LOW)
     bench.fake.values["rip"] = 0x1234
     bench.server._stopped(Stop(5, "01"))
-    assert "another debugger" in bench.said[0]
+    assert "another debugger" in bench.printed[0]
     assert bench.fake.log == ["take 0x1234", "go"]
 
 

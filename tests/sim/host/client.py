@@ -185,18 +185,18 @@ class Guest:
     ) -> list[bytes]:
         """Run the TCLO loop like a tools daemon; returns the messages that came."""
         until = self.time + round(seconds * 1e9)
-        heard, reply = [], b""
+        received, reply = [], b""
         while self.time < until:
             message = self.turn(channel, reply)
             if message is None:
                 reply = b""
                 self.wait(min(1.0, (until - self.time) / 1e9))
                 continue
-            heard.append(message)
+            received.append(message)
             reply = (answer or self.answer)(message)
         if reply:
             self.send(channel, reply)
-        return heard
+        return received
 
     POWER = (b"OS_Halt", b"OS_Reboot", b"OS_PowerOn", b"OS_Resume", b"OS_Suspend")
 

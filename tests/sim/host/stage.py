@@ -177,13 +177,13 @@ class PythonGuest(Guest):
         return True
 
     def back_up(self, message: bytes) -> bytes:
-        said = {
+        events = {
             b"vmbackup.start": ("reset 0 ", "prov.snapshotCommit 0 "),
             b"vmbackup.snapshotDone": ("req.done 0 ",),
             b"vmbackup.abort": ("req.aborted 4 Quiesce canceled.", "req.done 0 "),
         }
         name = message.split(b" ")[0]
-        for event in said[name]:
+        for event in events[name]:
             self.rpci(f"vmbackup.eventSet {event}".encode())
         self.frozen = name == b"vmbackup.start"
         return b"OK "

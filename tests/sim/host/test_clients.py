@@ -25,17 +25,17 @@ def is_open(guest: Guest, channel: Channel) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("policy", "first_lives", "second_lives"),
+    ("policy", "first_stays_open", "second_stays_open"),
     [("newest", False, True), ("first", True, False), ("both", False, False)],
 )
 def test_second_client_is_handled_by_policy(
-    policy: str, first_lives: bool, second_lives: bool
+    policy: str, first_stays_open: bool, second_stays_open: bool
 ) -> None:
     guest, first = started(second_client=policy)
     second = claim(guest)
-    assert is_open(guest, first) is first_lives
-    assert is_open(guest, second) is second_lives
-    assert (guest.host.tclo.channel is not None) is (first_lives or second_lives)
+    assert is_open(guest, first) is first_stays_open
+    assert is_open(guest, second) is second_stays_open
+    assert (guest.host.tclo.channel is not None) is (first_stays_open or second_stays_open)
     assert guest.broken_rules() == []
 
 

@@ -288,12 +288,12 @@ def test_random_faults_are_reproducible_per_seed(seed: int) -> None:
 
 
 def test_random_faults_cover_every_fault() -> None:
-    struck: set[str] = set()
+    injected: set[str] = set()
     for seed in range(12):
         guest = Guest(seed)
         everything(guest)
-        struck |= set(guest.host.faults.injected)
-    assert struck == set(FAULTS) - {"huge-length", "wrong-type"}
+        injected |= set(guest.host.faults.injected)
+    assert injected == set(FAULTS) - {"huge-length", "wrong-type"}
 
 
 def test_random_faults_can_be_disabled_while_script_continues() -> None:

@@ -106,8 +106,8 @@ def test_suspended_machine_wakes_an_hour_later() -> None:
     guest, channel = started()
     before = guest.host.clock.now() - guest.time
     assert guest.host.suspend(3600)
-    heard = guest.tools(channel, 3)
-    assert heard == [b"OS_Suspend", b"OS_Resume", b"Time_Synchronize 0"]
+    received = guest.tools(channel, 3)
+    assert received == [b"OS_Suspend", b"OS_Resume", b"Time_Synchronize 0"]
     assert guest.host.clock.now() - guest.time - before == 3600 * 10**9
     assert guest.broken_rules() == []
 
@@ -119,9 +119,9 @@ def test_suspend_may_lose_every_channel() -> None:
     guest.rpci(b"tools.os.statechange.status 1 5")
     guest.wait(1)
     assert guest.step(1, channel, 3).arg2 == 0
-    heard = guest.tools(guest.open(b"TCLO"), 5)
-    assert heard[0] == b"reset"
-    assert heard[-2:] == [b"OS_Resume", b"Time_Synchronize 0"]
+    received = guest.tools(guest.open(b"TCLO"), 5)
+    assert received[0] == b"reset"
+    assert received[-2:] == [b"OS_Resume", b"Time_Synchronize 0"]
 
 
 def test_second_suspend_ignores_failure_of_first() -> None:
@@ -167,8 +167,8 @@ def test_move_may_lose_every_channel(move: str) -> None:
     MOVES[move](guest, lose_channels=True)
     assert guest.step(1, channel, 0).arg2 == 0
     assert guest.host.transport.channels == {}
-    heard = guest.tools(guest.open(b"TCLO"), 5)
-    assert heard == [b"reset", b"Capabilities_Register", b"Time_Synchronize 0"]
+    received = guest.tools(guest.open(b"TCLO"), 5)
+    assert received == [b"reset", b"Capabilities_Register", b"Time_Synchronize 0"]
 
 
 def test_time_sync_after_resume_can_be_disabled() -> None:

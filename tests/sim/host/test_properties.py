@@ -19,11 +19,11 @@ def test_any_message_to_host_arrives_unchanged(
 ) -> None:
     guest = Guest(scramble=scramble)
     message = bytes((seed + at * 7) & 0xFF for at in range(size))
-    heard: list[bytes] = []
+    received: list[bytes] = []
     channel = guest.open(b"RPCI")
-    guest.host.rpci.received = lambda _channel, data: heard.append(data)  # type: ignore[method-assign]
+    guest.host.rpci.received = lambda _channel, data: received.append(data)  # type: ignore[method-assign]
     guest.send(channel, message, high=high)
-    assert heard == [message]
+    assert received == [message]
     assert guest.broken_rules() == []
 
 

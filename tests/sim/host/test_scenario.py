@@ -337,16 +337,16 @@ def test_expectation_that_stage_cannot_judge_is_skipped() -> None:
 - expect.reply: ping
 """
 
-    class Stranger(PythonGuest):
+    class PartialGuest(PythonGuest):
         def unable(self, step: Step) -> str:
             return "done inside" if step.verb.startswith("guest.") else ""
 
-    guest = Stranger(made(steps))
+    guest = PartialGuest(made(steps))
     assert guest.play() == []
-    assert [(each.verb, each.reason) for each in guest.run_of.left_out] == [
+    assert [(each.verb, each.reason) for each in guest.run_of.skipped_steps] == [
         ("guest.detach", "done inside"),
-        ("expect.console", "guest.detach before it was left out"),
-        ("expect.event", "guest.detach before it was left out"),
+        ("expect.console", "guest.detach was skipped before it"),
+        ("expect.event", "guest.detach was skipped before it"),
         ("expect.rpci", "not known here: the first IPv6 address that is not link-local"),
     ]
     assert (guest.run_of.judged, guest.run_of.expected) == (2, 5)

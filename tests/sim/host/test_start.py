@@ -32,11 +32,11 @@ def fresh(**options: object) -> tuple[Guest, Channel]:
 
 def test_new_channel_gets_reset_and_startup_messages() -> None:
     guest, channel = fresh()
-    heard = guest.tools(channel, 5)
-    assert heard[0] == b"reset"
-    assert heard[1 : 1 + len(LOGGED)] == LOGGED
-    assert heard[-2:] == [b"Capabilities_Register", b"OS_PowerOn"]
-    assert all(message.startswith(b"Set_Option ") for message in heard[2:-2])
+    received = guest.tools(channel, 5)
+    assert received[0] == b"reset"
+    assert received[1 : 1 + len(LOGGED)] == LOGGED
+    assert received[-2:] == [b"Capabilities_Register", b"OS_PowerOn"]
+    assert all(message.startswith(b"Set_Option ") for message in received[2:-2])
     assert guest.broken_rules() == []
     assert guest.host.tools.status == "running, unmanaged"
     log = [e["text"] for e in guest.events("host.log")]
@@ -97,9 +97,9 @@ def test_guest_that_answers_vix_command_offers_guest_operations() -> None:
 
 
 def test_vix_error_offers_nothing() -> None:
-    for said in (b"OK 3009 2 \0", b"ERROR Unknown command", b"OK "):
+    for reply in (b"OK 3009 2 \0", b"ERROR Unknown command", b"OK "):
         guest, channel = fresh(ping=0)
-        guest.tools(channel, 30, lambda m, g=guest, s=said: s if m[:3] == b"Vix" else g.answer(m))
+        guest.tools(channel, 30, lambda m, g=guest, s=reply: s if m[:3] == b"Vix" else g.answer(m))
         assert not guest.host.tools.guest_operations
 
 
@@ -108,17 +108,17 @@ def test_pending_startup_messages_are_not_duplicated_by_reset() -> None:
     assert guest.turn(channel) == b"reset"
     assert guest.turn(channel, b"OK ATR toolbox") == LOGGED[0]
     guest.host.lose_channel("tclo")
-    heard = guest.tools(guest.open(b"TCLO"), 5)
-    assert heard.count(b"Capabilities_Register") == 1
-    assert heard.count(b"OS_PowerOn") == 1
+    received = guest.tools(guest.open(b"TCLO"), 5)
+    assert received.count(b"Capabilities_Register") == 1
+    assert received.count(b"OS_PowerOn") == 1
 
 
 def test_operator_option_is_not_part_of_startup() -> None:
     guest, _ = started()
     guest.host.tclo.set_option("broadcastIP", "1")
     guest.host.lose_channel("tclo")
-    heard = guest.tools(guest.open(b"TCLO"), 5)
-    assert heard == [b"reset", b"Capabilities_Register", b"Set_Option broadcastIP 1"]
+    received = guest.tools(guest.open(b"TCLO"), 5)
+    assert received == [b"reset", b"Capabilities_Register", b"Set_Option broadcastIP 1"]
 
 
 def test_host_closes_no_idle_channel() -> None:

@@ -35,24 +35,24 @@ def test_ring_trace_stays_small() -> None:
 
 
 def test_listener_receives_only_its_kind() -> None:
-    trace, heard = Trace(), []
-    cancel = trace.subscribe(heard.append, ["violation"])
+    trace, received = Trace(), []
+    cancel = trace.subscribe(received.append, ["violation"])
     assert trace.has_listener("violation")
     assert not trace.has_listener("rpci")
     trace.emit("rpci")
     trace.emit("violation", rule="cookie")
     cancel()
     trace.emit("violation", rule="late")
-    assert [e.kind for e in heard] == ["violation"]
-    assert heard[0].sequence == 1
+    assert [e.kind for e in received] == ["violation"]
+    assert received[0].sequence == 1
 
 
 def test_late_listener_receives_known_kinds() -> None:
-    trace, heard = Trace(), []
+    trace, received = Trace(), []
     trace.emit("rpci")
-    trace.subscribe(heard.append, ["rpci"])
+    trace.subscribe(received.append, ["rpci"])
     trace.emit("rpci")
-    assert len(heard) == 1
+    assert len(received) == 1
 
 
 def test_event_may_be_named_like_a_parameter() -> None:

@@ -233,7 +233,7 @@ def code(load: Callable[..., Code]) -> Code:
 
 
 @pytest.mark.parametrize(
-    ("function", "said"),
+    ("function", "message"),
     [
         ("schedule_negative", "callout-ticks: callout_schedule by schedule_negative"),
         ("reset_negative", "callout-ticks: callout_reset by reset_negative"),
@@ -245,8 +245,8 @@ def code(load: Callable[..., Code]) -> Code:
         ("pause_without_mutex", "mutex-exit-by-non-owner: kpause by pause_without_mutex"),
     ],
 )
-def test_diagnostic_kernel_panics_on_misuse(code: Code, function: str, said: str) -> None:
-    assert code.panic(function).startswith(said)
+def test_diagnostic_kernel_panics_on_misuse(code: Code, function: str, message: str) -> None:
+    assert code.panic(function).startswith(message)
 
 
 def test_ack_clears_invoking_and_keeps_fired(code: Code) -> None:

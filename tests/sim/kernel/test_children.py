@@ -21,7 +21,7 @@ SOURCE = """
     #include <sys/systm.h>
 
     static device_t bus, child;
-    int answer, priority = 1, stays, gone, seen, printed, locators[1] = { 7 };
+    int answer, priority = 1, stays, gone, seen, device_lines, locators[1] = { 7 };
 
     static int
     yes(device_t parent, cfdata_t data, void *aux)
@@ -86,7 +86,7 @@ SOURCE = """
     static int
     print(void *aux, const char *name)
     {
-            printed = name == NULL ? 1 : 2;
+            device_lines = name == NULL ? 1 : 2;
             if (name != NULL)
                     aprint_normal("leaf at %s", name);
             return answer;
@@ -211,7 +211,7 @@ def tree(load: Any) -> Code:
     return loaded
 
 
-def said(code: Code) -> list[str]:
+def device_lines(code: Code) -> list[str]:
     return [line.text for line in code.kernel.subject(Console).lines]
 
 
@@ -222,7 +222,7 @@ def put(code: Code, name: str, value: int) -> None:
 def test_children_attach_and_detach_with_bus(code: Code) -> None:
     assert code.call("find", 0, 5) == code.call("find", 1, 6) == 1
     assert (code.number("seen"), code.number("printed")) == (6, 1)
-    assert [line for line in said(code) if "leaf" in line] == [
+    assert [line for line in device_lines(code) if "leaf" in line] == [
         "leaf0 at tree0: a leaf", "leaf1 at tree0: a leaf"
     ]  # fmt: skip
     assert code.call("drop") == 0
@@ -233,14 +233,14 @@ def test_children_attach_and_detach_with_bus(code: Code) -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "printed"),
+    ("answer", "device_lines"),
     [(1, "leaf at tree0 not configured"), (2, "leaf at tree0 unsupported")],
 )
-def test_unmatched_device_is_printed(code: Code, answer: int, printed: str) -> None:
+def test_unmatched_device_is_printed(code: Code, answer: int, device_lines: str) -> None:
     put(code, "priority", 0)
     put(code, "answer", answer)
     assert code.call("find", 0, 1) == 0
-    assert said(code)[-1] == printed
+    assert device_lines(code)[-1] == device_lines
     assert code.number("printed") == 2
 
 
@@ -293,7 +293,7 @@ def test_parent_with_two_attributes_names_one(load: Any) -> None:
 
 def test_search_function_attaches_selected_devices(code: Code) -> None:
     assert code.call("find", 4, 3) == 0
-    assert "leaf0 at tree0: a leaf" in said(code)
+    assert "leaf0 at tree0: a leaf" in device_lines(code)
     assert code.number("seen") == 3
     assert code.call("find", 5, 4) == 1
     assert code.number("seen") == 4

@@ -155,8 +155,8 @@ def test_freed_name_is_reported_when_read(load: Callable[..., Code]) -> None:
 def test_unknown_type_is_reported_without_panic(load: Callable[..., Code]) -> None:
     code = load(SOURCE)
     code.call("wrong_type")
-    (said,) = code.violations()
-    assert said.startswith("evcnt-type: evcnt_attach_dynamic")
+    (violation,) = code.violations()
+    assert violation.startswith("evcnt-type: evcnt_attach_dynamic")
 
 
 def test_counters_left_at_unload_are_reported(load: Callable[..., Code]) -> None:

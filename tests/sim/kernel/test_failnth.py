@@ -32,7 +32,7 @@ def machine(name: str = "mailbox") -> modkit.Machine:
     return modkit.Machine(modkit.built(name))
 
 
-def struck(guest: modkit.Machine) -> list[str]:
+def failed_calls(guest: modkit.Machine) -> list[str]:
     return [event["point"] for event in guest.trace.events if event.kind == "fault"]
 
 
@@ -42,7 +42,7 @@ def test_only_nth_call_that_may_fail_fails() -> None:
         guest = machine()
         guest.do("fault", nth)
         assert guest.do("load") == Errno.ENOMEM
-        assert struck(guest) == [function]
+        assert failed_calls(guest) == [function]
         assert guest.broken() == []
         assert guest.do("load") == 0
         assert guest.do("unload", "mailbox") == 0
@@ -55,7 +55,7 @@ def test_fault_counts_down_once_and_can_be_disarmed() -> None:
     guest.do("fault", 0)
     assert guest.do("open", {"device": "mailbox"}) == 0
     assert guest.do("ioctl", {"name": "mailbox", "command": 0x80046D01, "data": 128}) == 0
-    assert struck(guest) == []
+    assert failed_calls(guest) == []
 
 
 def test_non_sleeping_allocation_fails() -> None:
@@ -65,7 +65,7 @@ def test_non_sleeping_allocation_fails() -> None:
     guest.do("fault", 1)
     resize = {"name": "mailbox", "command": 0x80046D01, "data": 128}
     assert guest.do("ioctl", resize) == Errno.ENOMEM
-    assert struck(guest) == ["an allocation that does not wait"]
+    assert failed_calls(guest) == ["an allocation that does not wait"]
     assert guest.do("ioctl", resize) == 0
 
 
@@ -76,7 +76,7 @@ def test_copyout_fails() -> None:
     guest.do("write", {"name": "mailbox", "text": "hello"})
     guest.do("fault", 1)
     assert guest.do("read", {"name": "mailbox"}) == Errno.EFAULT
-    assert struck(guest) == ["uiomove"]
+    assert failed_calls(guest) == ["uiomove"]
 
 
 def test_allocation_fails_or_waits_under_memory_pressure() -> None:

@@ -290,7 +290,7 @@ def test_file_left_by_open_is_reported(load: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("how", "said"),
+    ("how", "message"),
     [
         (1, "file-not-moved: d_open of eleven did not call fd_clone and returned EMOVEFD"),
         (4, "file-not-moved: d_open of eleven called fd_clone and returned 0, not EMOVEFD"),
@@ -300,11 +300,11 @@ def test_file_left_by_open_is_reported(load: Any) -> None:
         (8, "file-unknown: fd_abort by t_open"),
     ],
 )
-def test_file_is_cloned_once_and_open_reports_it(load: Any, how: int, said: str) -> None:
+def test_file_is_cloned_once_and_open_reports_it(load: Any, how: int, message: str) -> None:
     code = begun(load, how=how)
     with pytest.raises(KernelPanic) as panic:
         opened(code)
-    assert f"{panic.value.rule}: {panic.value.message}".startswith(said)
+    assert f"{panic.value.rule}: {panic.value.message}".startswith(message)
 
 
 def test_close_never_returns_erestart(load: Any) -> None:

@@ -281,9 +281,9 @@ def test_rdseed_fails_sometimes(load: Callable[..., Code]) -> None:
 
 
 def test_missing_register_panics(load: Callable[..., Code]) -> None:
-    said = load(X86).panic("reads", 0x12345678)
-    assert said.startswith("trap: general protection fault: rdmsr of 0x12345678")
-    assert "reads" in said
+    message = load(X86).panic("reads", 0x12345678)
+    assert message.startswith("trap: general protection fault: rdmsr of 0x12345678")
+    assert "reads" in message
     assert load(X86).panic("writes", 0x12345678, 1).startswith("trap: general protection fault")
     assert load(X86).call("safe", 0x12345678) == 14
 
@@ -297,7 +297,7 @@ def test_registers_and_cpuid_leaves_follow_scenario(load: Callable[..., Code]) -
 
 
 @pytest.mark.parametrize(
-    ("call", "said"),
+    ("call", "message"),
     [
         (("writes", 0xC0000080, 0), "writes .* executes wrmsr to 0xc0000080"),
         (("sets_control",), "sets_control .* executes mov cr0, "),
@@ -305,9 +305,9 @@ def test_registers_and_cpuid_leaves_follow_scenario(load: Callable[..., Code]) -
     ],
 )
 def test_instructions_that_reconfigure_processor_are_refused(
-    load: Callable[..., Code], call: tuple[str, int], said: str
+    load: Callable[..., Code], call: tuple[str, int], message: str
 ) -> None:
-    with pytest.raises(Unmodelled, match=said):
+    with pytest.raises(Unmodelled, match=message):
         load(X86).call(*call)
 
 
@@ -326,9 +326,9 @@ def test_disabled_interrupts_and_direction_flag_are_detected(load: Callable[...,
         ("backwards", "direction-flag", "returns from backwards"),
     ):
         code.call(function)
-        (said,) = code.violations()
-        assert said.startswith(f"{rule}: ")
-        assert words in said
+        (violation,) = code.violations()
+        assert violation.startswith(f"{rule}: ")
+        assert words in violation
 
 
 def test_hlt_waits_for_next_interrupt(load: Callable[..., Code]) -> None:
@@ -349,7 +349,7 @@ def test_aarch64_registers_are_served(load: Callable[..., Code]) -> None:
     code.call("waits")
     assert code.kernel.clock.ticks == before + 1
     code.call("sleeps_masked")
-    (said,) = code.violations()
-    assert said.startswith("interrupts-off: ")
+    (violation,) = code.violations()
+    assert violation.startswith("interrupts-off: ")
     with pytest.raises(Unmodelled, match=r"translation .* executes msr ttbr0_el1, xzr"):
         code.call("translation")

@@ -410,7 +410,7 @@ def test_security_model_is_deregistered_once(load: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("which", "said"),
+    ("which", "message"),
     [
         (0, "kauth-unknown: kauth_unlisten_scope by others"),
         (1, "kauth-unknown: kauth_deregister_scope by others"),
@@ -418,8 +418,8 @@ def test_security_model_is_deregistered_once(load: Any) -> None:
         (3, "secmodel-unknown: secmodel_deregister by others"),
     ],
 )
-def test_invalid_objects_are_refused(load: Any, which: int, said: str) -> None:
-    assert load(SOURCE).panic("others", which).startswith(said)
+def test_invalid_objects_are_refused(load: Any, which: int, message: str) -> None:
+    assert load(SOURCE).panic("others", which).startswith(message)
 
 
 def called(code: Code, uid: int, name: str, *arguments: int) -> int:
@@ -446,8 +446,8 @@ DEVICE, PROCESS, VNODE = range(3)
 def test_of_devices_root_may_what_suser_lists(code: Code) -> None:
     """suser does not decide about raw devices: the node's permissions do."""
     assert [called(code, 0, "ask_device", n) for n in range(7)] == [0, 0, 0, 0, 0, Errno.EPERM, 0]
-    said = [called(code, 7, "ask_device", n) for n in range(7)]
-    assert said == [Errno.EPERM, 0, 0, 0, Errno.EPERM, Errno.EPERM, Errno.EPERM]
+    results = [called(code, 7, "ask_device", n) for n in range(7)]
+    assert results == [Errno.EPERM, 0, 0, 0, Errno.EPERM, Errno.EPERM, Errno.EPERM]
     code.call("begin_scopes")
     put_answer(code, DEVICE, DENY)
     assert called(code, 0, "ask_device", 0) == Errno.EPERM

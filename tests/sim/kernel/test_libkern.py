@@ -227,16 +227,16 @@ def test_strings_and_numbers_match_c(load: Callable[..., Code], machine: str) ->
 
 
 def test_64_bit_division_by_zero_traps_on_i386(load: Callable[..., Code]) -> None:
-    said = load(SOURCE, "i386").panic("by_zero")
-    assert said.startswith("trap: division by zero in by_zero")
+    message = load(SOURCE, "i386").panic("by_zero")
+    assert message.startswith("trap: division by zero in by_zero")
 
 
 def test_overlapping_memcpy_is_reported(load: Callable[..., Code]) -> None:
     code = load(SOURCE)
     code.call("overlap")
-    (said,) = code.violations()
-    assert said.startswith("memcpy-overlap: memcpy of 5 bytes between overlapping areas")
-    assert f"tried.c:{line_of(SOURCE, 'memcpy(room + 1, room, 5 +')}" in said
+    (violation,) = code.violations()
+    assert violation.startswith("memcpy-overlap: memcpy of 5 bytes between overlapping areas")
+    assert f"tried.c:{line_of(SOURCE, 'memcpy(room + 1, room, 5 +')}" in violation
 
 
 def test_invalid_base_panics(load: Callable[..., Code]) -> None:

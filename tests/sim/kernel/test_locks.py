@@ -297,7 +297,7 @@ def _asleep(code: Code, name: str, *arguments: int) -> Lwp:
 
 
 @pytest.mark.parametrize(
-    ("function", "said"),
+    ("function", "message"),
     [
         ("spin_enter_adaptive", "mutex-spin-on-adaptive: mutex_spin_enter by spin_enter_adaptive"),
         ("long_name", "workqueue-name: workqueue_create by long_name"),
@@ -305,8 +305,8 @@ def _asleep(code: Code, name: str, *arguments: int) -> Lwp:
         ("unicast_nowhere", "xcall-cpu: xc_unicast by unicast_nowhere"),
     ],
 )
-def test_kernel_corruption_panics(load: Callable[..., Code], function: str, said: str) -> None:
-    assert _loaded(load).panic(function).startswith(said)
+def test_kernel_corruption_panics(load: Callable[..., Code], function: str, message: str) -> None:
+    assert _loaded(load).panic(function).startswith(message)
 
 
 def test_signal_right_after_mutex_release_is_allowed(load: Callable[..., Code]) -> None:
@@ -322,8 +322,8 @@ def test_late_signal_can_be_lost(load: Callable[..., Code]) -> None:
     lwp = _asleep(code, "sleeps")
     code.call("signals_later")
     code.finish(lwp)
-    (said,) = code.violations()
-    assert said.startswith("condvar-wake-without-mutex: cv_signal")
+    (violation,) = code.violations()
+    assert violation.startswith("condvar-wake-without-mutex: cv_signal")
 
 
 def test_reinitialising_idle_condvar_does_not_panic(
@@ -331,23 +331,23 @@ def test_reinitialising_idle_condvar_does_not_panic(
 ) -> None:
     code = _loaded(load)
     code.call("init_again")
-    (said,) = code.violations()
-    assert said.startswith("condvar-already-initialised: cv_init by init_again")
+    (violation,) = code.violations()
+    assert violation.startswith("condvar-already-initialised: cv_init by init_again")
 
 
 def test_two_mutexes_for_one_condvar_do_not_panic(load: Callable[..., Code]) -> None:
     code = _loaded(load)
     _asleep(code, "sleeps")
     code.call("sleeps_with_other")
-    (said,) = code.violations()
-    assert said.startswith("condvar-two-mutexes: cv_timedwait by sleeps_with_other")
+    (violation,) = code.violations()
+    assert violation.startswith("condvar-two-mutexes: cv_timedwait by sleeps_with_other")
 
 
 def test_mutex_of_ipl_none_in_soft_interrupt_does_not_panic(load: Callable[..., Code]) -> None:
     code = _loaded(load)
     code.call("lock_in_softint")
-    (said,) = code.violations()
-    assert said.startswith("mutex-in-softint: mutex_enter by takes_lock")
+    (violation,) = code.violations()
+    assert violation.startswith("mutex-in-softint: mutex_enter by takes_lock")
 
 
 def test_mutex_owned_of_null_is_false(load: Callable[..., Code]) -> None:
@@ -360,15 +360,15 @@ def test_mutex_owned_is_true_for_spin_mutex_of_any_owner(load: Callable[..., Cod
         code = _loaded(load, seed)
         lwps = code.start("holds_spin"), code.start("asks_spin")
         code.finish(*lwps)
-        rules = {said.partition(":")[0] for said in code.violations()}
+        rules = {message.partition(":")[0] for message in code.violations()}
         assert rules == ({"mutex-owned-by-another"} if lwps[1].result else set())
         seen.add(lwps[1].result)
     assert seen == {0, 1}
 
 
 def test_recursive_read_lock_is_reported(load: Callable[..., Code]) -> None:
-    said = _loaded(load).panic("reads_twice")
-    assert said.startswith("rwlock-recursive-read: rw_enter by reads_twice")
+    message = _loaded(load).panic("reads_twice")
+    assert message.startswith("rwlock-recursive-read: rw_enter by reads_twice")
 
 
 def test_writers_acquire_in_any_order(load: Callable[..., Code]) -> None:

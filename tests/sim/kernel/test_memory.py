@@ -178,9 +178,9 @@ def test_objects_are_aligned_like_kmem(load: Callable[..., Code], machine: str) 
 
 @pytest.mark.parametrize("behind", [0, 2])
 def test_one_byte_overrun_is_detected_only_at_free(load: Callable[..., Code], behind: int) -> None:
-    said = load(SOURCE).panic("overrun", behind)
-    assert said.startswith("out-of-bounds: kmem_free by overrun")
-    assert f"byte {behind} after the object of 13 bytes" in said
+    message = load(SOURCE).panic("overrun", behind)
+    assert message.startswith("out-of-bounds: kmem_free by overrun")
+    assert f"byte {behind} after the object of 13 bytes" in message
 
 
 def test_overrun_beyond_padding_faults(load: Callable[..., Code]) -> None:
@@ -188,7 +188,7 @@ def test_overrun_beyond_padding_faults(load: Callable[..., Code]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("call", "said"),
+    ("call", "message"),
     [
         (("intr_alloc", 0, _KM_SLEEP), "kmem-size: kmem_intr_alloc of 0 bytes"),
         (("intr_alloc", 8, 0), "kmem-flags: kmem_intr_alloc by intr_alloc"),
@@ -199,8 +199,10 @@ def test_overrun_beyond_padding_faults(load: Callable[..., Code]) -> None:
         (("huge_compare",), "out-of-bounds: page fault: a kernel function's read"),
     ],
 )
-def test_fatal_misuse_panics(load: Callable[..., Code], call: tuple[str, int], said: str) -> None:
-    assert load(SOURCE).panic(*call).startswith(said)
+def test_fatal_misuse_panics(
+    load: Callable[..., Code], call: tuple[str, int], message: str
+) -> None:
+    assert load(SOURCE).panic(*call).startswith(message)
 
 
 def test_read_section_allows_non_sleeping_allocation(load: Callable[..., Code]) -> None:
@@ -226,9 +228,9 @@ def test_thread_waiting_for_memory_is_reported(load: Callable[..., Code]) -> Non
     lwp = code.start("huge_sleep")
     assert not code.kernel.run(lambda: bool(lwp.state == "gone"), 20 * 10**9)
     assert lwp.state == "asleep"
-    (said,) = code.violations()
-    assert said.startswith("memory-exhausted: kmem_alloc of ")
-    assert "by huge_sleep" in said
+    (violation,) = code.violations()
+    assert violation.startswith("memory-exhausted: kmem_alloc of ")
+    assert "by huge_sleep" in violation
 
 
 @pytest.mark.parametrize(

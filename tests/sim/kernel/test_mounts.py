@@ -334,13 +334,13 @@ def test_unreachable_file_server_blocks_waiters(load: Callable[..., Code]) -> No
     code = load(SOURCE)
     kernel, mounts = code.kernel, code.kernel.subject(Mounts)
     mounts.mount("nfs", "/home", "server:/home", size=1 << 40, free=1 << 39)
-    mounts.stick("/home")
+    mounts.hang("/home")
     assert code.call("list", NOWAIT) == 4
     assert "nfs /home server:/home 0 32768 512" in code.text("text")
     lwp = code.start("list", WAIT)
     kernel.run_for(60_000_000_000)
     assert (lwp.state, lwp.what) == ("asleep", "nfsrcv")
-    mounts.stick("/home", stuck=False)
+    mounts.hang("/home", stuck=False)
     code.finish(lwp)
     assert lwp.result == 4
 

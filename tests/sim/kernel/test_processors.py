@@ -540,7 +540,7 @@ def test_unlocking_last_of_unheld_kernel_lock_is_allowed(load: Callable[..., Cod
 
 
 @pytest.mark.parametrize(
-    ("call", "said"),
+    ("call", "message"),
     [
         (("unlock_last_of_two",), "kernel-lock-not-held: KERNEL_UNLOCK by unlock_last_of_two"),
         (("unlock_two",), "kernel-lock-not-held: KERNEL_UNLOCK by unlock_two"),
@@ -555,16 +555,16 @@ def test_unlocking_last_of_unheld_kernel_lock_is_allowed(load: Callable[..., Cod
     ],
 )
 def test_unbalanced_state_panics(
-    load: Callable[..., Code], call: tuple[str, int], said: str
+    load: Callable[..., Code], call: tuple[str, int], message: str
 ) -> None:
-    assert _loaded(load).panic(*call).startswith(said)
+    assert _loaded(load).panic(*call).startswith(message)
 
 
 def test_unlowered_ipl_is_reported(load: Callable[..., Code]) -> None:
     code = _loaded(load)
     code.call("deferred", 3)
-    (said,) = code.violations()
-    assert said.startswith("spl-left: the function of workqueue 'leaks', works")
+    (violation,) = code.violations()
+    assert violation.startswith("spl-left: the function of workqueue 'leaks', works")
 
 
 def test_non_mpsafe_thread_exits_with_kernel_lock(load: Callable[..., Code]) -> None:

@@ -203,17 +203,17 @@ def test_psref_held_without_reference_is_an_error(code: Code) -> None:
     assert code.call("held", bound=True) == 0
     holder = code.start("take_and_stay", bound=True)
     code.kernel.run(lambda: bool(holder.state == "asleep"))
-    said = code.panic("held", bound=True)
-    assert said.startswith("psref-transferred: psref_held by held")
+    message = code.panic("held", bound=True)
+    assert message.startswith("psref-transferred: psref_held by held")
 
 
 @pytest.mark.parametrize("function", ["give", "copy"])
 def test_only_acquiring_thread_may_use_reference(code: Code, function: str) -> None:
     holder = code.start("take_and_stay", bound=True)
     code.kernel.run(lambda: bool(holder.state == "asleep"))
-    said = code.panic(function, bound=True)
-    assert said.startswith(f"psref-transferred: psref_{_CALLS[function]} by {function}")
-    assert "passive reference transferred from lwp take_and_stay" in said
+    message = code.panic(function, bound=True)
+    assert message.startswith(f"psref-transferred: psref_{_CALLS[function]} by {function}")
+    assert "passive reference transferred from lwp take_and_stay" in message
 
 
 @pytest.mark.parametrize(
@@ -236,8 +236,8 @@ def test_rule_violation_panics(code: Code, function: str, rule: str) -> None:
 
 
 def test_unbound_thread_cannot_acquire_reference(code: Code) -> None:
-    said = code.panic("take")
-    assert said.startswith("psref-unbound: psref_acquire by take")
+    message = code.panic("take")
+    assert message.startswith("psref-unbound: psref_acquire by take")
 
 
 def test_leftovers_of_module_are_reported(code: Code) -> None:

@@ -411,8 +411,8 @@ def test_waiters_can_be_queried(code: Code) -> None:
 def test_signal_without_mutex_is_reported(code: Code) -> None:
     _asleep(code, "wait")
     code.call("wake_without")
-    (said,) = code.violations()
-    assert said.startswith("condvar-wake-without-mutex: ")
+    (violation,) = code.violations()
+    assert violation.startswith("condvar-wake-without-mutex: ")
 
 
 @pytest.mark.parametrize(
@@ -440,8 +440,8 @@ def test_rule_violation_panics(code: Code, asleep: str, function: str, rule: str
 
 def test_freed_condvar_is_reported(code: Code) -> None:
     code.call("free_unused")
-    (said,) = code.violations()
-    assert said.startswith("condvar-not-destroyed: ")
+    (violation,) = code.violations()
+    assert violation.startswith("condvar-not-destroyed: ")
 
 
 def test_callout_is_pending_then_expired(code: Code) -> None:

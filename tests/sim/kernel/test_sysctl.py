@@ -373,17 +373,17 @@ def call(code: Code, name: str, **how: Any) -> Reply:
     return lwp.result
 
 
-def said(code: Code) -> str:
+def panic_text(code: Code) -> str:
     return code.kernel.subject(Console).lines[-1].text
 
 
 def test_creation_failure_is_logged(code: Code) -> None:
     code.call("null_parent")
-    assert said(code) == "sysctl_createv: rnode NULL"
+    assert panic_text(code) == "sysctl_createv: rnode NULL"
     code.call("wrong_size")
-    assert said(code) == "sysctl_createv: sysctl_create(wide) returned 22"
+    assert panic_text(code) == "sysctl_createv: sysctl_create(wide) returned 22"
     code.call("no_such_parent")
-    assert said(code) == "sysctl_createv: sysctl_locate(lost) returned 2"
+    assert panic_text(code) == "sysctl_createv: sysctl_locate(lost) returned 2"
 
 
 def test_existing_node_joins_callers_log(code: Code) -> None:
@@ -423,8 +423,8 @@ def test_longer_name_ends_at_handler(code: Code) -> None:
 def test_hand_made_node_needs_version(code: Code) -> None:
     assert code.call("with_versions") == 0
     assert call(code, "hw.tried.bare").error == errno.EINVAL
-    assert said(code).startswith("sysctl_lookup: rnode 0x")
-    assert said(code).endswith(" wrong version")
+    assert panic_text(code).startswith("sysctl_lookup: rnode 0x")
+    assert panic_text(code).endswith(" wrong version")
 
 
 def test_only_handlers_look_up_nodes(code: Code) -> None:

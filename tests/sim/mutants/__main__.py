@@ -11,7 +11,7 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
-from .mutation import KMOD, Mutant, Verdict, innocent, judge, mutants, stale
+from .mutation import KMOD, Mutant, Verdict, false_alarms, judge, mutants, stale
 
 
 def main() -> int:
@@ -34,10 +34,10 @@ def main() -> int:
     if outdated:
         return 1
     if not args.names:
-        said = innocent(args.kmod)
-        for killer, text in said.items():
+        reason = false_alarms(args.kmod)
+        for killer, text in reason.items():
             print(f"NOT INNOCENT  {killer} fails on the driver as it is: {text[:300]}")
-        if said:
+        if reason:
             return 1
     verdicts = _judged(chosen, args)
     dead = [verdict for verdict in verdicts if verdict.killed]
@@ -49,7 +49,7 @@ def main() -> int:
     print("killed by " + ", ".join(f"{kind} {count}" for kind, count in sorted(by.items())))
     for verdict in verdicts:
         if not verdict.killed:
-            print(f"SURVIVOR  {verdict.mutant}: {verdict.said}")
+            print(f"SURVIVOR  {verdict.mutant}: {verdict.reason}")
     return 0 if len(dead) == len(verdicts) else 1
 
 
@@ -61,7 +61,7 @@ def _judged(chosen: list[Mutant], args: argparse.Namespace) -> list[Verdict]:
             verdicts.append(verdict)
             if args.verbose:
                 word = verdict.killer or "SURVIVED"
-                print(f"{verdict.mutant:<28} {word:<24} {verdict.said[:120]}", flush=True)
+                print(f"{verdict.mutant:<28} {word:<24} {verdict.reason[:120]}", flush=True)
             elif sys.stderr.isatty():
                 sys.stderr.write(f"\r{len(verdicts)} of {len(chosen)} ")
     return verdicts

@@ -90,7 +90,7 @@ def _attached_at(module: Path, offset: int) -> Simulation:
     return made
 
 
-def clock_ahead_at_first(module: Path) -> str:
+def clock_ahead_at_start(module: Path) -> str:
     """A clock that is ahead when the driver attaches is stepped back."""
     steps = _attached_at(module, 7200 * SECOND).kernel.subject(TimeKeeping).steps
     return "" if len(steps) == 1 and steps[0][1] < 0 else f"steps {steps}"
@@ -116,7 +116,7 @@ def back_with_lag(module: Path) -> str:
     return verdict(done) or ("" if not steps else f"steps {steps}")
 
 
-def better_time_after_a_move(module: Path) -> str:
+def precise_time_after_move(module: Path) -> str:
     """After a move, the driver uses the best time command that the new host knows."""
     made = booted(module, host=replace(QUIET, time_commands=(46,)))
     made.host.backdoor._commands[55] = made.host.backdoor._time(55)
@@ -138,7 +138,7 @@ def uptime_is_registered(module: Path) -> str:
     return "" if host.power.guest_state == "running" else f"the guest is {host.power.guest_state}"
 
 
-def snapshot_is_written(module: Path) -> str:
+def snapshot_has_flushed_data(module: Path) -> str:
     """Data written before a quiesced snapshot began is on the disk when the host takes it."""
     made = simulation(module, (5, "guest.write", "/"), (5.1, "host.backup", {"do": "start"}))
     invariants.watch(made)
@@ -146,7 +146,7 @@ def snapshot_is_written(module: Path) -> str:
     return verdict(made)
 
 
-def suspended_is_written(module: Path) -> str:
+def suspended_root_is_synced(module: Path) -> str:
     """Data written before the suspension of a file system is on its disk."""
     writes = [(5.4 + number / 200, "guest.write", "/") for number in range(400)]
     freeze = {"machdep.vmt0.backup.freeze": "/"}
@@ -160,7 +160,7 @@ def suspended_is_written(module: Path) -> str:
     return verdict(made)
 
 
-def first_event_first(module: Path) -> str:
+def event_precedes_reply(module: Path) -> str:
     """The event "reset" of a quiesced snapshot is out before the answer to vmbackup.start."""
     made = simulation(module, (5, "host.backup", {"do": "start"}))
     made.run()
@@ -189,7 +189,7 @@ def prompt_after_resume(module: Path) -> str:
     return "" if at < 1.5 * SECOND else f"answered after {at / SECOND} s"
 
 
-def copy_gets_entropy(module: Path) -> str:
+def copy_reseeds_entropy(module: Path) -> str:
     """A lost channel, the sign of a reverted snapshot, empties and fills the entropy pool."""
     made = booted(module)
     made.host.lose_channel("tclo")
@@ -199,7 +199,7 @@ def copy_gets_entropy(module: Path) -> str:
     return "" if kinds == expected else f"{kinds}"
 
 
-def no_bytes_do_not_wake(module: Path) -> str:
+def empty_write_does_not_wake(module: Path) -> str:
     """A write of no bytes is a read: any user may make it, and it does not wake the worker."""
     made = booted(module)
     woken: list[int] = []
@@ -230,7 +230,7 @@ def power_by_name(module: Path) -> str:
     return "" if answers == [b"OK "] else f"{answers}"
 
 
-def asks_again_in_time(module: Path) -> str:
+def retries_in_time(module: Path) -> str:
     """While the host refuses a channel, the driver retries at least every five seconds."""
     made = booted(module)
     made.host.faults.arm("table-full", times=1000)
@@ -241,7 +241,7 @@ def asks_again_in_time(module: Path) -> str:
     return "" if longest <= 5.1 * SECOND else f"{longest / SECOND} s between two tries"
 
 
-def contention_is_quiet(module: Path) -> str:
+def contention_logged_once(module: Path) -> str:
     """A repeatedly lost channel logs at most one line a minute."""
     made = booted(module)
     for _ in range(50):
@@ -251,7 +251,7 @@ def contention_is_quiet(module: Path) -> str:
     return "" if len(lines) <= 5 + 50 * 10 // 60 else f"{len(lines)} lines: {lines[-2:]}"
 
 
-def memory_is_no_disk(module: Path) -> str:
+def tmpfs_not_reported(module: Path) -> str:
     """The tmpfs that is mounted on /tmp is no disk of the machine."""
     made = booted(module)
     sent = [
@@ -396,7 +396,7 @@ def own_replies(module: Path) -> str:
     return "; ".join(violation.rule for violation in made.kernel.violations)
 
 
-def dropped_in_time(module: Path) -> str:
+def expired_in_time(module: Path) -> str:
     """An uncollected reply is dropped after a minute, and counted."""
     made = booted(module)
     for _ in range(8):
@@ -461,7 +461,7 @@ def prompt_commands(module: Path) -> str:
     return ""
 
 
-def twenty_at_once(module: Path) -> str:
+def twenty_messages_per_wakeup(module: Path) -> str:
     """Twenty queued messages are answered in one wake-up."""
     done = simulation(module, *[(30.3, "host.tclo", "ping")] * 20, seconds=40)
     done.run()
@@ -473,7 +473,7 @@ def twenty_at_once(module: Path) -> str:
     return verdict(done) or ("" if took < SECOND // 100 else f"answers took {took / 1e9:.3f} s")
 
 
-def kick_while_busy(module: Path) -> str:
+def wakeup_while_busy(module: Path) -> str:
     """A command that arrives while the worker waits for the host is sent right after."""
     at = 60.03
     for messages in range(12, 24):
@@ -524,7 +524,7 @@ def prompt_shutdown(module: Path) -> str:
     return verdict(done) or ("" if took < SECOND else f"shutdown took {took / 1e9:.3f} s")
 
 
-def unlucky_order(module: Path) -> str:
+def load_after_builtin_detach(module: Path) -> str:
     """A module loaded right after drvctl -d of the built-in driver's device takes over."""
     made = simulation(module, builtin=True)
     made.kernel.boot()
@@ -564,9 +564,9 @@ def unwinding(module: Path) -> str:
             done.run()
             if not 0 < failed() < 3 * SECOND:
                 break  # it is made no more often
-            said = [line.text for line in done.kernel.subject(Console).lines]
-            if not any("not started" in line for line in said):
-                return f"{name}, call {count} failed, and nothing was said"
+            lines = [line.text for line in done.kernel.subject(Console).lines]
+            if not any("not started" in line for line in lines):
+                return f"{name}, call {count} failed, and nothing was logged"
             back = any(e.kind == "tclo.reply" and e.at > 4 * SECOND for e in done.trace.events)
             if verdict(done) or not back:
                 return f"{name}, call {count}: {verdict(done) or 'the next attach failed'}"
@@ -607,19 +607,19 @@ CHECKS: dict[str, Callable[[Path], str]] = {
     "idle-hour": idle_hour,
     "uuid": uuid,
     "uptime": uptime,
-    "better-time-after-a-move": better_time_after_a_move,
+    "precise-time-after-move": precise_time_after_move,
     "uptime-is-registered": uptime_is_registered,
-    "first-event-first": first_event_first,
+    "event-precedes-reply": event_precedes_reply,
     "prompt-after-resume": prompt_after_resume,
-    "copy-gets-entropy": copy_gets_entropy,
-    "no-bytes-do-not-wake": no_bytes_do_not_wake,
+    "copy-reseeds-entropy": copy_reseeds_entropy,
+    "empty-write-does-not-wake": empty_write_does_not_wake,
     "power-by-name": power_by_name,
-    "asks-again-in-time": asks_again_in_time,
-    "contention-is-quiet": contention_is_quiet,
-    "memory-is-no-disk": memory_is_no_disk,
-    "snapshot-is-written": snapshot_is_written,
-    "suspended-is-written": suspended_is_written,
-    "clock-ahead-at-first": clock_ahead_at_first,
+    "retries-in-time": retries_in_time,
+    "contention-logged-once": contention_logged_once,
+    "tmpfs-not-reported": tmpfs_not_reported,
+    "snapshot-has-flushed-data": snapshot_has_flushed_data,
+    "suspended-root-is-synced": suspended_root_is_synced,
+    "clock-ahead-at-start": clock_ahead_at_start,
     "clock-not-set-yet": clock_not_set_yet,
     "back-with-lag": back_with_lag,
     "bare-metal": bare_metal,
@@ -631,15 +631,15 @@ CHECKS: dict[str, Callable[[Path], str]] = {
     "bad-command": bad_command,
     "small-buffer": small_buffer,
     "own-replies": own_replies,
-    "dropped-in-time": dropped_in_time,
+    "expired-in-time": expired_in_time,
     "leaves-replies": leaves_replies,
     "new-numbers": new_numbers,
     "two-commands": two_commands,
     "prompt-commands": prompt_commands,
-    "twenty-at-once": twenty_at_once,
-    "kick-while-busy": kick_while_busy,
+    "twenty-messages-per-wakeup": twenty_messages_per_wakeup,
+    "wakeup-while-busy": wakeup_while_busy,
     "after-a-timeout": after_a_timeout,
     "prompt-shutdown": prompt_shutdown,
-    "unlucky-order": unlucky_order,
+    "load-after-builtin-detach": load_after_builtin_detach,
     "unwinding": unwinding,
 }

@@ -57,7 +57,7 @@ class Verdict:
 
     mutant: str
     killer: str
-    said: str
+    reason: str
 
     @property
     def killed(self) -> bool:
@@ -124,7 +124,7 @@ def _built(name: str, mutant: Mutant | None, out: Path, kmod: Path) -> Path:
     return build_module(source, out=out, name=name, cache=_CACHE, extra_flags=flags).path
 
 
-def notice(module: Path, killer: str) -> str:
+def finding_of(module: Path, killer: str) -> str:
     """Run one killer and return its finding, or ""."""
     kind, _, argument = killer.partition(" ")
     try:
@@ -183,11 +183,11 @@ def judge(mutant: Mutant, kmod: Path = KMOD) -> Verdict:
         module = build(mutant, Path(folder), kmod)
         for killer in mutant.killers:
             try:
-                said = notice(module, killer)
+                reason = finding_of(module, killer)
             except Exception:  # reported as an error, not as a kill
                 return Verdict(mutant.name, "", f"BROKEN by {killer}: {traceback.format_exc()}")
-            if said:
-                return Verdict(mutant.name, killer, said)
+            if reason:
+                return Verdict(mutant.name, killer, reason)
     return Verdict(mutant.name, "", f"survived {', '.join(mutant.killers)}")
 
 
@@ -196,7 +196,7 @@ def killers(chosen: Iterable[Mutant]) -> Sequence[str]:
     return sorted({killer for mutant in chosen for killer in mutant.killers})
 
 
-def innocent(kmod: Path = KMOD) -> dict[str, str]:
+def false_alarms(kmod: Path = KMOD) -> dict[str, str]:
     """Run every killer on the unmodified drivers, and return their findings."""
     found = {}
     for name in _TABLES.values():
@@ -204,6 +204,6 @@ def innocent(kmod: Path = KMOD) -> dict[str, str]:
         with tempfile.TemporaryDirectory(prefix="driver-") as folder:
             module = _built(name, None, Path(folder), kmod)
             for killer in killers(chosen):
-                if said := notice(module, killer):
-                    found[f"{name}: {killer}"] = said
+                if reason := finding_of(module, killer):
+                    found[f"{name}: {killer}"] = reason
     return found

@@ -30,4 +30,4 @@ def test_scenario_of_every_killer_is_valid() -> None:
 )
 def test_mutant_is_killed(mutant: Mutant) -> None:
     verdict = judge(mutant)
-    assert verdict.killed, verdict.said
+    assert verdict.killed, verdict.reason

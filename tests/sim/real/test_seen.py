@@ -110,10 +110,10 @@ def test_load_and_detach_order_has_recorded_result(
     before = len(machine.console)
     assert machine.times([STEPS[step] for step in row["steps"]]) == row["is"]
     assert driver_of(machine) == row["driver"]
-    said = [line.replace(str(module), "FILE") for line in machine.console[before:]]
-    symbols = [line for line in said if "redefined" in line]
+    lines = [line.replace(str(module), "FILE") for line in machine.console[before:]]
+    symbols = [line for line in lines if "redefined" in line]
     rest = iter(sorted(symbols))
-    assert [next(rest) if line in symbols else line for line in said] == row["console"]
+    assert [next(rest) if line in symbols else line for line in lines] == row["console"]
 
 
 def test_every_short_order_can_be_completed_with_our_driver(modules: Mapping[str, Path]) -> None:
@@ -131,14 +131,14 @@ def test_every_short_order_can_be_completed_with_our_driver(modules: Mapping[str
 
 def conversation(simulation: Simulation) -> list[str]:
     """The payloads in the order in which they were answered."""
-    said = []
+    lines = []
     for event in simulation.trace.events:
         if event.kind == "rpci":
-            said.append(f"rpci {event.fields['request'].decode()}")
+            lines.append(f"rpci {event.fields['request'].decode()}")
         elif event.kind == "tclo.reply":
             message, reply = event.fields["message"], event.fields["reply"]
-            said.append(f"tclo {message.decode()} -> {reply.decode()}")
-    return said
+            lines.append(f"tclo {message.decode()} -> {reply.decode()}")
+    return lines
 
 
 def test_stock_driver_and_host_exchange_recorded_messages(
@@ -148,10 +148,10 @@ def test_stock_driver_and_host_exchange_recorded_messages(
     module = chosen(modules, "stock")
     simulation, _ = play(module, seen["host"], tmp_path, duration=15)
     kernel = simulation.kernel
-    said = conversation(simulation)
-    assert said[: len(seen["said"])] == seen["said"]
+    lines = conversation(simulation)
+    assert lines[: len(seen["conversation"])] == seen["conversation"]
     # After it only periodic messages: the uptime.
-    assert {line.rsplit(" ", 1)[0] for line in said[len(seen["said"]) :]} <= {
+    assert {line.rsplit(" ", 1)[0] for line in lines[len(seen["conversation"]) :]} <= {
         "rpci SetGuestInfo  7"
     }
     assert [line.text for line in kernel.subject(SysLog).lines] == seen["log"]
@@ -184,10 +184,10 @@ def test_host_request_gives_recorded_event_and_text(
     got = [[each["powerd-event-name"], each["powerd-script-name"]] for each in events]
     assert got == row["events"]
     if "console" in row:
-        said = [line.text for line in kernel.subject(Console).lines]
+        lines = [line.text for line in kernel.subject(Console).lines]
         # A run that the request does not end is ended by detaching.
-        said = [line for line in said if line != "vmt0: detached"]
-        assert said[said.index("vmt0 at cpu0") + 1 :] == row["console"]
+        lines = [line for line in lines if line != "vmt0: detached"]
+        assert lines[lines.index("vmt0 at cpu0") + 1 :] == row["console"]
 
 
 def test_idle_hour_of_stock_driver_costs_recorded_calls(
@@ -211,8 +211,8 @@ def test_stock_driver_logs_recorded_complaints(
     module = chosen(modules, "stock")
     simulation, _ = play(module, row["host"], tmp_path, duration=row["duration"])
     lines = [line.text for line in simulation.kernel.subject(Console).lines]
-    said = [begin for line in lines for begin in row["lines"] if line.startswith(begin)]
-    assert said == row["lines"] * row["each"]
+    entries = [begin for line in lines for begin in row["lines"] if line.startswith(begin)]
+    assert entries == row["lines"] * row["each"]
 
 
 @pytest.mark.parametrize("row", SEEN["panics"], ids=lambda row: row["name"])

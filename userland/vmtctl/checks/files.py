@@ -272,9 +272,9 @@ def _clock(context: Context, rc: RcConf) -> Iterator[Finding]:
         return
     saved = clocks.persisted(context)
     if saved["period"] != 0:
-        from vmtctl.checks.live import clock_masters
+        from vmtctl.checks.live import clock_daemons
 
-        yield from clock_masters(context, rc, set())
+        yield from clock_daemons(context, rc, set())
 
 
 def _boot(context: Context, rc: RcConf) -> Iterator[Finding]:

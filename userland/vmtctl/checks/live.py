@@ -183,7 +183,7 @@ def _clock(context: Context, survey: dict[str, Any], rc: RcConf) -> Iterator[Fin
     clock = survey["clock"]
     if clock["period"]:
         running, _ = guest.processes(context)
-        yield from clock_masters(context, rc, {process.name for process in running})
+        yield from clock_daemons(context, rc, {process.name for process in running})
         yield from _clock_ahead(context, clock)
     saved = clock["persisted"]
     for name in clocks.SETTINGS:
@@ -242,7 +242,7 @@ def _clock_ahead(context: Context, clock: dict[str, Any]) -> Iterator[Finding]:
 
 # rc.d scripts of programs that set the clock, and the name of the process of each: NetBSD's own
 # ntpd and timed, pkgsrc's net/openntpd and net/chrony.
-_CLOCK_MASTERS = (
+_CLOCK_DAEMONS = (
     ("ntpd", "ntpd"),
     ("openntpd", "ntpd"),
     ("chronyd", "chronyd"),
@@ -250,10 +250,10 @@ _CLOCK_MASTERS = (
 )
 
 
-def clock_masters(context: Context, rc: RcConf, running: set[str]) -> Iterator[Finding]:
+def clock_daemons(context: Context, rc: RcConf, running: set[str]) -> Iterator[Finding]:
     """Yield a finding when a program that sets the clock runs or is started at boot."""
     found: dict[str, str] = {}
-    for script, process in _CLOCK_MASTERS:
+    for script, process in _CLOCK_DAEMONS:
         if process in running:
             found.setdefault(process, f"{process} runs")
         elif rc.enabled(script):
@@ -336,7 +336,7 @@ def _balloon(context: Context, survey: dict[str, Any], rc: RcConf) -> Iterator[F
             WARNING,
             "balloon-lost",
             f"the host does not answer {balloon.DEVICE}",
-            "all pages are back; the driver tries to restart every second",
+            "all pages are freed; the driver tries to restart every second",
             advice="after a move to another host, check that it has a balloon for this guest",
         )
     elif found["state"] == balloon.SHORT:

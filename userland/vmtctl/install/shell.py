@@ -6,7 +6,15 @@ from __future__ import annotations
 _SHELLS = frozenset({b"sh", b"ash", b"bash", b"dash", b"ksh", b"ksh93", b"mksh", b"oksh", b"pdksh"})
 
 # A second line that passes the script to another interpreter.
-_POLYGLOTS = (b"'''exec' ", b'"""exec" ', b"eval 'exec ", b'eval "exec ', b'":"', b"':'", b"''''")
+_OTHER_INTERPRETERS = (
+    b"'''exec' ",
+    b'"""exec" ',
+    b"eval 'exec ",
+    b'eval "exec ',
+    b'":"',
+    b"':'",
+    b"''''",
+)
 
 
 def objection(data: bytes) -> str:
@@ -22,6 +30,6 @@ def objection(data: bytes) -> str:
     name = words[0].rpartition(b"/")[2] if words else b""
     if name not in _SHELLS:
         return f"its interpreter is {name.decode('utf-8', 'replace') or 'not named'}, not sh"
-    if rest.lstrip().startswith(_POLYGLOTS):
+    if rest.lstrip().startswith(_OTHER_INTERPRETERS):
         return "its second line passes it to another interpreter than sh"
     return ""

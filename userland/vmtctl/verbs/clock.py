@@ -49,9 +49,9 @@ def _show(context: Context) -> int:
         raise Failure(f"{guest.DEVICE} is not attached ({complaint})", hint="vmtctl attach")
     found = survey.clock(context, nodes)
     context.print_json({"clock": found})
-    context.say(status.clock_line(found, attached=True))
+    context.print(status.clock_line(found, attached=True))
     if found["state"] is None:
-        context.say("this driver reports nothing else; that of netbsd-vmt does: vmtctl load")
+        context.print("this driver reports nothing else; that of netbsd-vmt does: vmtctl load")
     return OK
 
 
@@ -66,7 +66,7 @@ def _synchronise(context: Context) -> int:
     nodes, _ = guest.driver_nodes(context)
     state = nodes.get(f"{clocks.BRANCH}.state")
     if state:
-        context.say(f"the clock: {state}")
+        context.print(f"the clock: {state}")
     context.finish(changed=True, state=state)
     return OK
 
@@ -81,7 +81,7 @@ def _set(context: Context, settings: dict[str, int], *, persist: bool) -> int:
             context.step(f"set {clocks.described(name, value)}")
         for change in plan.changes if plan else ():
             context.step(change.what)
-            context.say(change.diff.rstrip("\n"))
+            context.print(change.diff.rstrip("\n"))
     elif live or plan:
         context.need_root("set the clock")
         for name, value in live.items():

@@ -39,14 +39,14 @@ def _print_findings(context: Context, findings: list[Finding]) -> int:
         {"worst": WORDS[worst], "findings": [finding.document for finding in findings]}
     )
     for finding in sorted(findings, key=lambda finding: -finding.severity):
-        context.say(f"{WORDS[finding.severity]:<8}{finding.what}")
+        context.print(f"{WORDS[finding.severity]:<8}{finding.what}")
         if finding.why:
-            context.say(f"        {finding.why}")
+            context.print(f"        {finding.why}")
         if finding.fix:
-            context.say(f"        fix: {finding.fix}")
+            context.print(f"        fix: {finding.fix}")
         if finding.advice:
-            context.say(f"        {finding.advice}")
+            context.print(f"        {finding.advice}")
     if worst == OK:
-        context.say("nothing to fix")
-    context.say(MANUALS)
+        context.print("nothing to fix")
+    context.print(MANUALS)
     return worst

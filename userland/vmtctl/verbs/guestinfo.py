@@ -146,13 +146,13 @@ def _list(context: Context) -> int:
     context.print_json({"variables": found, "unread": unread})
     for name, value in found.items():
         shown = value if len(value) <= 60 else f"{value[:57]}..."
-        context.say(
+        context.print(
             f"{name} = {shown!r}" if shown != value or "\n" in value else f"{name} = {shown}"
         )
     for name, reason in unread.items():
-        context.say(f"{name}: {reason}")
+        context.print(f"{name}: {reason}")
     if not found and not unread:
-        context.say("none of the well-known variables is set")
+        context.print("none of the well-known variables is set")
     return OK
 
 

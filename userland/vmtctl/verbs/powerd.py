@@ -39,7 +39,7 @@ def run(context: Context) -> int:
         "the hooks are installed and up to date",
     )
     if not context.dry_run and not context.image:
-        _remind(context)
+        _warn_without_powerd(context)
     return status
 
 
@@ -64,7 +64,7 @@ def carry_out(context: Context, make: Callable[[], Plan], nothing: str) -> int:
             for change in plan.changes:
                 context.step(change.what)
         else:
-            context.say(plan.diff().rstrip("\n"))
+            context.print(plan.diff().rstrip("\n"))
         context.finish(changed=True, diff=plan.diff())
         return OK
     context.need_root(f"change files in {context.file('/etc')}")
@@ -89,12 +89,12 @@ def _unchanged(context: Context, nothing: str) -> int:
 def _diff(context: Context, plan: Plan) -> int:
     text = plan.diff()
     if text:
-        context.say(text.rstrip("\n"))
+        context.print(text.rstrip("\n"))
     context.print_json({"changed": bool(plan), "diff": text})
     return INCOMPLETE if plan else OK
 
 
-def _remind(context: Context) -> None:
+def _warn_without_powerd(context: Context) -> None:
     running, complaint = guest.processes(context)
     if not complaint and not any(process.name == "powerd" for process in running):
         context.warn("powerd does not run; without it the hooks have no effect")
@@ -114,11 +114,11 @@ def _status(context: Context, tree: Tree) -> int:
         found[hooks.SITE] = "not a directory"
         state = "partial" if state == "installed" else state
     context.print_json({"state": state, "files": found, "site_scripts": site})
-    context.say(f"hooks {state}")
+    context.print(f"hooks {state}")
     for path, kind in found.items():
-        context.say(f"  {path:<44} {kind}")
+        context.print(f"  {path:<44} {kind}")
     for name in site:
-        context.say(f"  {hooks.SITE}/{name}")
+        context.print(f"  {hooks.SITE}/{name}")
     return OK if state == "installed" else INCOMPLETE
 
 

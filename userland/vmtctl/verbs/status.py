@@ -18,7 +18,7 @@ def run(context: Context) -> int:
     found = survey.take(context)
     context.print_json(found)
     for label, text in _lines(found):
-        context.say(f"{label:<12}{text}")
+        context.print(f"{label:<12}{text}")
     return OK
 
 

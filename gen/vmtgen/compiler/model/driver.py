@@ -183,8 +183,8 @@ class SysctlNode(Record):
         if self.range is not None and (len(self.range) != 2 or self.range[0] > self.range[1]):
             report(node["range"], "expected two integers, the lower one first")
         elif self.unit == "seconds" and self.range and self.range[1] * 1000 > 0x7FFFFFFF:
-            said = f"{self.range[1]} seconds in milliseconds overflow an int"
-            report(node["range"], said)
+            message = f"{self.range[1]} seconds in milliseconds overflow an int"
+            report(node["range"], message)
 
 
 @dataclass(frozen=True, slots=True)

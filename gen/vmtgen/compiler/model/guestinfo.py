@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 from vmtgen.common.dataclass import dataclass, replace
 from vmtgen.common.located import Node
 from vmtgen.common.schema import Entries, Pattern, Range, Record, Report, Unique, Valued
-from vmtgen.compiler.spec.text import Mixture
+from vmtgen.compiler.spec.text import InterpolatedText
 from vmtgen.compiler.spec.words import U8, U32, Bytes, Count, Doc, Member, Name, Printable, Seconds
 
 # open-vm-tools lib/include/guestInfo.h knows 1 to 11; a newer host may know more.
@@ -46,7 +46,7 @@ class Item(Record):
 
     name: Name
     key: Annotated[Key, Unique()]
-    value: Mixture
+    value: InterpolatedText
     send: Literal["always", "change"]
     period: Seconds
     limit: Annotated[int, Range(1, 1024)]  # the driver has it on the kernel's stack
@@ -59,7 +59,7 @@ class Pair(Valued):
 
     SHORTHAND: ClassVar[str] = "value"
     name: Name
-    value: Mixture
+    value: InterpolatedText
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +78,8 @@ class Detailed(Record):
             report(node["pairs"], "expected at least one pair")
         for pair in self.pairs:
             if "'" in pair.value.source or "\\" in pair.value.source:
-                said = "the value stands in single quotes: it cannot hold ' or \\"
-                report(node["pairs"][pair.name], said)
+                message = "the value stands in single quotes: it cannot hold ' or \\"
+                report(node["pairs"][pair.name], message)
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,8 +218,8 @@ class Disks(Record):
         if self.count > OLD_DISKS:
             report(node["count"], f"the older form holds at most {OLD_DISKS}")
         elif self.text < 1 + self.count * OLD_DISK:
-            said = f"{self.count} file systems need {1 + self.count * OLD_DISK} bytes"
-            report(node["text"], f"{said} in the older form")
+            message = f"{self.count} file systems need {1 + self.count * OLD_DISK} bytes"
+            report(node["text"], f"{message} in the older form")
         if not self.types:
             report(node["types"], "expected at least one name")
 
@@ -249,14 +249,14 @@ class Guestinfo(Record):
             before = first.setdefault(place.scalar, place)
             # Unique reports duplicates inside a section.
             if before.where.partition(".")[0] != place.where.partition(".")[0]:
-                said = f"{place.scalar} is taken: {before.where} has it in line {before.line}"
-                report(place, said)
+                message = f"{place.scalar} is taken: {before.where} has it in line {before.line}"
+                report(place, message)
 
     def completed(self) -> "Guestinfo":
         """Return the spec with the types of the variables in every value."""
         types = MappingProxyType({variable.name: variable.type for variable in self.variables})
 
-        def typed(value: Mixture) -> Mixture:
+        def typed(value: InterpolatedText) -> InterpolatedText:
             return replace(value, types=types)
 
         detailed = replace(

@@ -33,8 +33,10 @@ class Message(Record):
     def check(self, node: Node, report: Report) -> None:
         """Expect a space after the command: old hosts look for it."""
         if " " not in self.text.literal:
-            said = "a command without arguments ends in a space, one with arguments has it before"
-            report(node["text"], f"{said} the first")
+            message = (
+                "a command without arguments ends in a space, one with arguments has it before"
+            )
+            report(node["text"], f"{message} the first")
         if self.at is not None and self.text.fields:
             report(node["text"], "a message at registration has no fields: nothing fills them")
 

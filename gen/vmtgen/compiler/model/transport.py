@@ -99,5 +99,5 @@ class Transport(Record):
         """Refuse buffers whose first size is above the largest: a message and its NUL."""
         most = self.limits.message + 1
         if self.policy.buffer > most:
-            said = f"{self.policy.buffer} is more than a message and its NUL: at most {most}"
-            report(node["policy"]["buffer"], said)
+            text = f"{self.policy.buffer} is more than a message and its NUL: at most {most}"
+            report(node["policy"]["buffer"], text)

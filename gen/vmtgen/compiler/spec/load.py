@@ -36,7 +36,7 @@ def load(directory: Path, needs: Path | None = None) -> Specs:
 
     ``needs`` lists the names that the templates and the C take from them (needs.yaml). Raises
     MissingInputError where there is no such directory, and LocatedErrors with the errors of all
-    files; a missing or surplus file is one of them.
+    files; a missing or unexpected file is one of them.
     """
     if not directory.is_dir():
         raise MissingInputError(
@@ -84,14 +84,14 @@ def _documents(directory: Path, required: set[str], run: Pass, *, keep: bool) ->
         run.unreadable.add(name)
     for name in sorted(set(present) - set(FILES)):
         near = nearest(name, FILES)
-        said = f"no spec is called {name}: expected {', '.join(FILES)}"
-        run.problems.extend([Problem(shown(present[name]), 0, 0, "", said, near)])
+        message = f"no spec is called {name}: expected {', '.join(FILES)}"
+        run.problems.extend([Problem(shown(present[name]), 0, 0, "", message, near)])
         if near is not None and near not in documents:
             run.unreadable.add(near)  # its names are unknown
     return documents
 
 
-def _missing(directory: Path, name: str, surplus: set[str]) -> Problem:
-    near = nearest(name, surplus)
+def _missing(directory: Path, name: str, unexpected: set[str]) -> Problem:
+    near = nearest(name, unexpected)
     meant = f"{near}.yaml" if near else None
     return Problem(shown(directory / f"{name}.yaml"), 0, 0, "", "no such file", meant)

@@ -53,8 +53,8 @@ def _section(where: str, section: Node, entries: Any, place: Node, problems: Pro
     for name in words or [str(element.scalar) for element in section.elements]:
         entry = entries[name] if isinstance(entries, Record) else entries.get(name)
         if entry is None:
-            said = f"the driver's C uses {name!r}, which is not here"
-            problems.add(place.key or place, said)
+            message = f"the driver's C uses {name!r}, which is not here"
+            problems.add(place.key or place, message)
         elif name in words:
             _compare(_words(words[name]), _KINDS[where](entry), place[name], problems)
 
@@ -65,10 +65,10 @@ def _every_message_is_sent(messages: Any, by_c: set[str], place: Node, problems:
         problems.add(place.key or place, "expected at least one message with 'at: registration'")
     for message in messages:
         if (message.at is None) != (message.name in by_c):
-            said = "the driver's C sends it" if message.name in by_c else "nothing sends it"
+            text = "the driver's C sends it" if message.name in by_c else "nothing sends it"
             hint = "take 'at' out" if message.at else "it needs 'at: registration'"
             node = place[message.name]
-            problems.add(node.key or node, f"{said}: {hint}")
+            problems.add(node.key or node, f"{text}: {hint}")
 
 
 def _compare(expected: list[str], found: list[str], place: Node, problems: Problems) -> None:
@@ -106,8 +106,8 @@ def _sysctl(section: Node, driver: Any, node: Node, problems: Problems) -> None:
     for name, expected in needed.items():
         leaf = leaves.get(name)
         if leaf is None:
-            said = f"the driver's C uses a node {name!r}, which is not here"
-            problems.add(node["sysctl"].key or node["sysctl"], said)
+            message = f"the driver's C uses a node {name!r}, which is not here"
+            problems.add(node["sysctl"].key or node["sysctl"], message)
             continue
         taken = [key for key in ("size", "range") if key in expected and leaf[key] is not None]
         place = _place(node, leaf.path)
@@ -122,8 +122,8 @@ def _sysctl(section: Node, driver: Any, node: Node, problems: Problems) -> None:
     seen: set[str] = set()
     for each in driver.sysctl_nodes():
         if each.name in seen:
-            said = f"{each.name!r} is taken: the driver's C finds a node by its name alone"
-            problems.add(_place(node, each.path), said)
+            message = f"{each.name!r} is taken: the driver's C finds a node by its name alone"
+            problems.add(_place(node, each.path), message)
         seen.add(each.name)
 
 
@@ -134,8 +134,8 @@ def _behind(leaf: Any) -> list[str]:
 def _settings(section: Node, tclo: Any, node: Node, problems: Problems) -> None:
     for element in section.elements:
         if element.scalar not in tclo.settings:
-            said = f"the driver's C uses a setting {element.scalar!r}, which no option has"
-            problems.add(node["options"].key or node["options"], said)
+            message = f"the driver's C uses a setting {element.scalar!r}, which no option has"
+            problems.add(node["options"].key or node["options"], message)
 
 
 def _place(node: Node, path: str) -> Node:

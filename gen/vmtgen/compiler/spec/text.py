@@ -94,8 +94,8 @@ class Text(Record):
             elif field.type not in _TYPES:
                 near = nearest(field.type, _TYPES)
                 meant = f" (did you mean {near!r}?)" if near else ""
-                said = f"expected {', '.join(_TYPES)}, not {field.type!r}{meant}"
-                report(node, f"the type of the field {{{field.name}}}: {said}")
+                message = f"expected {', '.join(_TYPES)}, not {field.type!r}{meant}"
+                report(node, f"the type of the field {{{field.name}}}: {message}")
             elif field.type == "bytes" and number + 1 < len(fields):
                 report(node, f"the field {{{field.name}:bytes}} has to be the last one")
             if field.name in {before.name for before in fields[:number]}:
@@ -103,7 +103,7 @@ class Text(Record):
 
 
 @dataclass(frozen=True, slots=True)
-class Mixture(Record):
+class InterpolatedText(Record):
     """A text made of literal stretches and variables ``{name}`` of the guest information."""
 
     SHORTHAND: ClassVar[str] = "source"

@@ -27,8 +27,8 @@ def _message_is_a_command_of_its_own(
 ) -> None:
     for command in backdoor.commands:
         if command.number == transport.command:
-            said = f"{transport.command} is taken: backdoor.yaml has commands.{command.name}"
-            problems.add(node["command"], said)
+            message = f"{transport.command} is taken: backdoor.yaml has commands.{command.name}"
+            problems.add(node["command"], message)
 
 
 def _host_requests_log_plain_texts(
@@ -37,8 +37,8 @@ def _host_requests_log_plain_texts(
     for command in tclo.commands:
         log = driver.logs.get(command.log) if command.log else None
         if log is not None and log.text.fields:
-            said = f"the log text {log.name!r} has fields, which nothing fills here"
-            problems.add(node["commands"][command.name]["log"], said)
+            message = f"the log text {log.name!r} has fields, which nothing fills here"
+            problems.add(node["commands"][command.name]["log"], message)
 
 
 def _an_action_takes_one_kind_of_arguments(tclo: Any, node: Node, problems: Problems) -> None:
@@ -48,8 +48,8 @@ def _an_action_takes_one_kind_of_arguments(tclo: Any, node: Node, problems: Prob
             continue
         before = takes.setdefault(command.action, command.arguments)
         if before != command.arguments:
-            said = f"the action {command.action!r} takes arguments {before!r} elsewhere"
-            problems.add(node["commands"][command.name]["arguments"], said)
+            message = f"the action {command.action!r} takes arguments {before!r} elsewhere"
+            problems.add(node["commands"][command.name]["arguments"], message)
 
 
 def _first_period_is_in_the_range_of_its_node(driver: Any, node: Node, problems: Problems) -> None:
@@ -60,10 +60,10 @@ def _first_period_is_in_the_range_of_its_node(driver: Any, node: Node, problems:
         if leaf.data == "clock.period" and leaf.range is not None and len(leaf.range) == 2:
             low, high = leaf.range
             if not low <= driver.clock.period <= high:
-                said = (
+                message = (
                     f"{driver.clock.period} lies outside the range of the sysctl node {leaf.path}"
                 )
-                problems.add(node["clock"]["period"], said)
+                problems.add(node["clock"]["period"], message)
 
 
 def _short_names_are_of_known_machines(
@@ -74,9 +74,9 @@ def _short_names_are_of_known_machines(
         if entry.name not in known:
             place = node["short_names"][entry.name]
             near = nearest(entry.name, known)
-            said = f"there is no machine {entry.name!r}"
-            said += "" if near else f": there are {listed(known)}"
-            problems.add(place.key or place, said, hint=near)
+            message = f"there is no machine {entry.name!r}"
+            message += "" if near else f": there are {listed(known)}"
+            problems.add(place.key or place, message, hint=near)
     for name in known:
         if name not in guestinfo.short_names:
             problems.add(node["short_names"], f"the machine {name!r} of netbsd.yaml has none here")
@@ -102,8 +102,8 @@ def _the_host_gets_the_texts_for_its_log(
     fits = message is not None and [field.type for field in message.text.fields] == ["text"] * 2
     for log in driver.logs:
         if log.host and not fits:
-            said = "rpci.yaml has no message 'log' with two fields of type text"
-            problems.add(node["logs"][log.name]["host"], said)
+            text = "rpci.yaml has no message 'log' with two fields of type text"
+            problems.add(node["logs"][log.name]["host"], text)
 
 
 # Bytes for the command and the key before the value, plenty.

@@ -17,9 +17,9 @@
 #endif
 
 void	kmem_free(void *, size_t) FREES;
-void	*familiar_wait(size_t) ALLOCATES __attribute__((returns_nonnull));
-void	*familiar_try(size_t) ALLOCATES;
+void	*annotated_wait(size_t) ALLOCATES __attribute__((returns_nonnull));
+void	*annotated_try(size_t) ALLOCATES;
 
 #define	kmem_alloc(size, flags)						\
-	((flags) == KM_SLEEP ? familiar_wait(size) : familiar_try(size))
+	((flags) == KM_SLEEP ? annotated_wait(size) : familiar_try(size))
 #define	kmem_zalloc	kmem_alloc

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True)
-class Meanwhile:
+class OtherProcessorAction:
     """An action of another processor while a kernel thread runs guest code.
 
     It happens when the thread has called one of the functions ``after``, then ``calls`` other
@@ -35,7 +35,7 @@ class Elsewhere:
     """All planned actions, in order; ``due`` is the first."""
 
     def __init__(self, dispatch: Dispatch, wake: Callable[[WaitQueue], Lwp | None]) -> None:
-        self.planned: list[Meanwhile] = []
+        self.planned: list[OtherProcessorAction] = []
         self._dispatch = dispatch
         self._wake = wake
 

@@ -32,10 +32,10 @@ WORDS = [
 ]
 
 
-class Bend:
+class StatusOverride:
     """The next ``times`` calls of one step on channels of one protocol are answered by ``status``.
 
-    ``carried``: the host carries the call out first. ``count`` is how many calls were bent.
+    ``carried``: the host carries the call out first. ``count`` is how many calls were overridden.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Bend:
         self.host.transport.call = self._low  # type: ignore[method-assign]
         self.host.high_bandwidth = self._high  # type: ignore[method-assign]
 
-    def _strikes(self, step: str, protocol: str | None) -> bool:
+    def _applies(self, step: str, protocol: str | None) -> bool:
         if not self.left or step != self.step or protocol != self.protocol:
             return False
         self.left -= 1
@@ -84,18 +84,18 @@ class Bend:
             protocol = self._protocol(high16(frame.arg3))
         # A guest that gives up a message is not answered with an altered status.
         abort = step in {"recvpayload", "recvstatus"} and not frame.arg1 & SUCCESS
-        strikes = not abort and self._strikes(step, protocol)
-        if not strikes or self.carried:
+        applies = not abort and self._applies(step, protocol)
+        if not applies or self.carried:
             self._low(frame)
-        if strikes:
+        if applies:
             frame.arg2 = word(self.status)
 
     def _buffer(self, frame: Frame, memory: GuestMemory, *, to_host: bool) -> None:
         step = "hb-out" if to_host else "hb-in"
-        strikes = self._strikes(step, self._protocol(high16(frame.arg3)))
-        if not strikes or self.carried:
+        applies = self._applies(step, self._protocol(high16(frame.arg3)))
+        if not applies or self.carried:
             self._high(frame, memory, to_host=to_host)
-        if strikes:
+        if applies:
             frame.arg1 = word(self.status)
 
 
