@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[1]
 GROUP = "beside"
 PORTION = 10
-TURNS = 2  # the best of so many counts, for each seed
+TURNS = 2  # the best of this many counts, for each seed
 # The highest cost of the same work, as a part of the cost at that commit.
 GOAL = 1.15
 # The same for the seeds of a campaign with the same driver, the cost of the simulator alone, and

@@ -39,7 +39,7 @@ KINDS: tuple[tuple[str, str, Callable[[int], str]], ...] = (
         f"Bench_{n}: {{doc: Copy {n}., arguments: none, log: bench-{n}, reply: copy {n}}}"),
     ("tclo.yaml", "options", lambda n: f"bench.option.{n}: {{type: ignored, doc: Copy {n}.}}"),
     ("driver.yaml", "logs", lambda n:
-        f"bench-{n}: {{level: notice, console: true, host: true, text: the host said {n}}}"),
+        f"bench-{n}: {{level: notice, console: true, host: true, text: the host sent {n}}}"),
     ("guestinfo.yaml", "items", _item),
 )  # fmt: skip
 

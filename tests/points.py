@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class Points:
     """Counts the calls and traps of the threads whose names begin with ``device``.
 
-    At number ``point`` (None: never) ``act`` is called, which may start a process; from then on
+    At number ``point`` (None: never) ``act`` is called, which may start a process; after that
     threads switch as often as they can.
     """
 

@@ -114,7 +114,7 @@ vmt_clock_run(struct vmt_softc *sc, int64_t now)
 
 	if (policy.p_period == 0 && !policy.p_now) {
 		vmt_clock_cancel_slew(sc, policy.p_why);
-		clock->c_started = false;	/* at once when it goes on */
+		clock->c_started = false;	/* at once when it restarts */
 		return INT64_MAX;
 	}
 	if (policy.p_now || !clock->c_started ||

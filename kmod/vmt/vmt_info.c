@@ -293,7 +293,7 @@ vmt_disk_collect(struct vmt_disk *disks, struct statvfs *sb)
 	while ((mp = mountlist_iterator_trynext(iterator)) != NULL) {
 		if (count == VMT_DISK_MAX)
 			break;
-		/* First what the kernel has cached, then, for a disk, anew. */
+		/* First the cached values, then, for a disk, fresh ones. */
 		if (dostatvfs(mp, sb, curlwp, MNT_NOWAIT, 0) != 0 ||
 		    !vmt_is_disk(sb) ||
 		    dostatvfs(mp, sb, curlwp, MNT_WAIT, 0) != 0)

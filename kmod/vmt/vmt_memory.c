@@ -127,7 +127,7 @@ vmt_memory_needed(uint64_t page, uint64_t usable, uint64_t reserve)
 {
 	int64_t available, files, low;
 
-	/* Sums over processors that go on may be below 0 for a moment. */
+	/* Sums over running processors may be below 0 for a moment. */
 	files = MAX((int)(uvmexp.filepages + uvmexp.execpages), 0);
 	low = uvmexp.freemin;
 	available = uvmexp.free - low + files - MIN(files / 2, low);

@@ -163,8 +163,8 @@ vmt_net_copy(struct vmt_net *net, const struct ifnet *ifp)
 }
 
 /*
- * Copy a default route, of an interface that was copied.  rt_walktree() goes
- * on as long as this returns 0: default routes come first, for it goes by
+ * Copy a default route, of an interface that was copied.  rt_walktree()
+ * continues while this returns 0: default routes come first, for it goes by
  * their keys, and theirs are zeros.
  */
 static int

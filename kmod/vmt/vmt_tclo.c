@@ -32,7 +32,7 @@ __KERNEL_RCSID(0, "$NetBSD$");
 #include "vmtvar.h"
 
 /*
- * A conversation that lasted this long (ms) did not end by contention; so many
+ * A conversation that lasted this long (ms) did not end by contention; that many
  * shorter ones in a row mean contention.
  */
 #define	VMT_CONTENTION_MS	60000
@@ -210,7 +210,7 @@ vmt_channel_contended(struct vmt_softc *sc, int64_t now)
 /*
  * Log that the channel is open again.  After VMT_CONTENTIONS losses in a row
  * that is not before the conversation has lasted, or two lines a loss would
- * fill the log for as long as the contention goes on.
+ * fill the log for as long as the contention lasts.
  */
 static void
 vmt_tclo_log_back(struct vmt_softc *sc, int64_t now)

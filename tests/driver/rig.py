@@ -177,7 +177,7 @@ class Rig:
     def when(self, kind: str, verb: str, argument: Any, **fields: Any) -> list[Lwp]:
         """Start a command at the next event of a kind, in the middle of other activity.
 
-        From then on the command gets the processor wherever it could. Returns a list in which
+        After that the command gets the processor wherever it could. Returns a list in which
         the process will be.
         """
         started: list[Lwp] = []

@@ -23,7 +23,7 @@ LAG = 10_000  # us, the maximum lag that the host reports
 
 
 def _seen(machine: Rig, since: int) -> tuple[list[int], list[int]]:
-    """Steps and slews from then on, in ms."""
+    """Later steps and slews, in ms."""
     return (
         [round(by / MS) for at, by in machine.time.steps if at >= since],
         [round(by / MS) for at, by in machine.time.slews if at >= since],

@@ -103,7 +103,7 @@ def test_statistics_have_form_of_guest_stats_h(rig: Make) -> None:
         (100, 0, 0, 0),
         (PAGES, 5000, 0, PAGES),
         (4000, 0, 0, 4000 - LOW),
-        # Sums of several processors that go on while they are added up.
+        # Sums over several processors that run while they are added.
         (10000, -3, 1, 10000 - LOW),
     ],
 )

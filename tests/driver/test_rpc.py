@@ -70,7 +70,7 @@ def _start(machine: Rig, command: bytes = GET) -> Lwp:
 
 
 def _slow(machine: Rig, ticks: int) -> None:
-    """Let the next reply take so many ticks."""
+    """Let the next reply take this many ticks."""
     machine.host.faults.arm("slow-reply", times=ticks, protocol="rpci")
 
 

@@ -4,8 +4,8 @@
 
     .venv/bin/python -m tests.driver.walks [--every 7] [--seeds 1]
 
-With ``--every 1`` each point is tried: so many kernel calls after the lists began to be read, and
-so many instructions after that.  Exit status 1: some failed.
+With ``--every 1`` each point is tried: this many kernel calls after the lists began to be read, and
+this many instructions after that.  Exit status 1: some failed.
 """
 
 from __future__ import annotations

@@ -79,7 +79,7 @@ def looks(cls: type, options: dict[str, bool]) -> list[object]:
 
 
 def used(cls: type, count: int) -> type:
-    """The class after so many instances: many of them compile ``__init__``."""
+    """The class after this many instances: many of them compile ``__init__``."""
     for _ in range(count):
         cls(x=1, self=2)
     return cls

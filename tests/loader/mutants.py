@@ -43,7 +43,7 @@ EXCEPTIONS: dict[str, tuple[str, str]] = {
     "m254": (SILENT, "as m252"),
     "m257": (SILENT, "as m252, in front of .text"),
     "m261": (SILENT, "the call of m225 leads to address 0"),
-    "m262": (SILENT, "the call of m225: the relocation is passed over"),
+    "m262": (SILENT, "the call of m225: the relocation is skipped"),
     "m264": (SILENT, "as m262"),
     "m320": (NO_FILES, "tap is a module of NetBSD (sys/modules/tap), so a real system has it"),
 }

@@ -63,7 +63,7 @@ def _site_files(root: Path) -> dict[str, tuple[bytes, int]]:
             for name, entry in SITE.items()}  # fmt: skip
 
 
-@pytest.mark.parametrize("lasting", [False, True], ids=["once", "from then on"])
+@pytest.mark.parametrize("lasting", [False, True], ids=["once", "always"])
 @pytest.mark.parametrize("verb", VERBS)
 def test_any_failing_call_loses_nothing(verb: str, lasting: bool) -> None:
     make, before = VERBS[verb]
@@ -80,7 +80,7 @@ def test_any_failing_call_loses_nothing(verb: str, lasting: bool) -> None:
             number = 0
             while True:
                 number += 1
-                # Each call fails both ways: once, and from then on.
+                # Each call fails both ways: once, and always after that.
                 error = (errno.ENOSPC, errno.EIO)[(number + lasting) % 2]
                 with built({}) as root:
                     shutil.copytree(model, root, symlinks=True, dirs_exist_ok=True)

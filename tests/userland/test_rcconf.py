@@ -107,7 +107,7 @@ def test_parser_agrees_with_shell_or_reports_unknown(tmp_path: Path) -> None:
     programs = [program(rng) for _ in range(400)]
     for number, text in enumerate(programs):
         (tmp_path / str(number)).write_text(f"{text}\n")
-    # set -u and exit end the shell that reads a file: one for each, which prints in the end.
+    # set -u and exit end the shell that reads a file: one for each, which prints at its end.
     script = (
         f"for n in $(seq 0 {len(programs) - 1}); do ( set +e; trap 'set +u; "
         'echo "$n:${powerd+set}:$powerd"\' EXIT; . "$0/$n" ) 2>/dev/null; done'

@@ -70,7 +70,7 @@ def test_attach_restarts_communication(sim_guest: SimGuest, on: Any) -> None:
 
 def test_repeated_detach_and_attach_do_nothing(sim_guest: SimGuest, on: Any) -> None:
     vmtctl = on(sim_guest)
-    assert vmtctl("attach").out == "leave vmt0 as it is: attached\n"
+    assert vmtctl("attach").out == "vmt0 is unchanged: attached\n"
     for _ in range(2):
         assert vmtctl("detach").status == 0
     assert sim_guest.commands("drvctl -d") == ["drvctl -d vmt0"]

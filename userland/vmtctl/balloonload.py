@@ -20,7 +20,7 @@ def load(context: Context, path: str) -> int:
     """Load the module in ``path``, or attach its device, or replace an older file of it."""
     loaded, current = _state(context, path)
     if current and _is_attached(context):
-        context.step(f"leave the module as it is: {path} is loaded", state="unchanged")
+        context.step(f"the module is unchanged: {path} is loaded", state="unchanged")
         context.finish(changed=False, module=path)
         return OK
     if context.dry_run:
@@ -92,9 +92,7 @@ def _put_back(path: str, *, ok: bool) -> str:
 def unload(context: Context) -> int:
     """Unload the module: the driver gives all pages back."""
     if not _is_loaded(context):
-        context.step(
-            f"leave everything as it is: no module {balloon.MODULE} is loaded", state="unchanged"
-        )
+        context.step(f"nothing to change: no module {balloon.MODULE} is loaded", state="unchanged")
         context.finish(changed=False)
         return OK
     if context.dry_run:

@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.write("vmtctl: interrupted\n")
         return 130
     except OSError as error:
-        where = f"use {error.filename}" if error.filename else "go on"
+        where = f"use {error.filename}" if error.filename else "continue"
         return _report(
             exits.from_os_error(error, where), context, json=_json_requested(arguments, context)
         )

@@ -42,7 +42,7 @@ def detach(context: Context) -> bool:
     Returns whether the state changed. Raises Failure with the reason.
     """
     if not is_attached(context):
-        context.step(f"leave {guest.DEVICE} as it is: not attached", state="unchanged")
+        context.step(f"{guest.DEVICE} is unchanged: not attached", state="unchanged")
         return False
     if context.dry_run:
         context.step(f"detach {guest.DEVICE} (drvctl -d {guest.DEVICE})")
@@ -104,7 +104,7 @@ def attach(context: Context, kept: Mapping[str, str] | None = None) -> bool:
     Returns whether the state changed. Raises Failure with the reason.
     """
     if is_attached(context):
-        context.step(f"leave {guest.DEVICE} as it is: attached", state="unchanged")
+        context.step(f"{guest.DEVICE} is unchanged: attached", state="unchanged")
         return False
     refuse_beside_daemon(context)
     command = f"drvctl -r -a {guest.ATTRIBUTE} {guest.BUS}"

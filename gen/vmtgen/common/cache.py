@@ -20,7 +20,7 @@ VERSION = 1
 LIMIT = 64 << 20
 """The limit of all entries together, in bytes."""
 EVERY = 64
-"""One new entry in so many removes old ones, and each that takes as large a part of the limit.
+"""One new entry in this many removes old ones, and each that takes as large a part of the limit.
 
 To look at all entries takes longer than to compute most of them.
 """

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["MISSING", "asdict", "dataclass", "field", "fields", "is_dataclass", "replace"]
 
 _FIELDS = "__vmtgen_fields__"
-_FEW = 64  # to make so many instances costs as much as to compile __init__
+_FEW = 64  # to make this many instances costs as much as to compile __init__
 _MISSING = object()
 _NO_METADATA: Mapping[str, Any] = MappingProxyType({})
 
@@ -165,7 +165,7 @@ def _collect(cls: type, *, kw_only: bool) -> dict[str, _Field]:
 
 
 def _with_slots(cls: type, known: Mapping[str, _Field]) -> type:
-    """Return the class anew, with ``__slots__`` for its own fields."""
+    """Return a new class, with ``__slots__`` for its own fields."""
     inherited = {
         name for base in cls.__mro__[1:-1] for name in _slots_of(base.__dict__.get("__slots__", ()))
     }

@@ -81,7 +81,11 @@ def _head(path: Path) -> bytes:
         with path.open("rb") as file:
             head = file.read(512)
     except OSError as error:
-        raise DiskError(f"cannot read {path}: {error.strerror}", exit_status=NO_INPUT) from error
+        raise DiskError(
+            f"cannot read {path}: {error.strerror}",
+            hint="docs/acceptance.md has the places of NetBSD's live images",
+            exit_status=NO_INPUT,
+        ) from error
     if not head:
         raise DiskError(f"{path} is empty")
     return head

@@ -31,7 +31,7 @@ WALK = Scenario(walk.NAME, walk.SUMMARY, NANOSECONDS, _QUIET, ())
 # The last request to a guest: its own powerd scripts shut it down.
 POWER_OFF = Scenario(
     name="power-off",
-    summary="The host asks for a shutdown, and the guest goes down as it is set up to",
+    summary="The host requests a shutdown; the guest's own scripts run, and it powers off",
     duration=400 * NANOSECONDS,
     host=_QUIET,
     steps=(

@@ -97,7 +97,7 @@ def _scenario(result: Result) -> str:
     )
     if result.skipped_steps:
         lines = "".join(f"<li>{escape(str(each))}</li>" for each in result.skipped_steps)
-        parts.append(f"<details><summary>Left out</summary><ul>{lines}</ul></details>")
+        parts.append(f"<details><summary>Skipped</summary><ul>{lines}</ul></details>")
     if result.comparison is not None:
         parts.append(_comparison(result.comparison))
         parts.append(

@@ -1,7 +1,7 @@
 """Disables Python's cycle collector during code that creates no cycles.
 
 Kernel calls and traps create no reference cycles.  A simulation is one large
-cycle of many thousand objects: while it lives, the collector would scan them in vain.
+cycle of many thousand objects: while it lives, the collector would scan them without effect.
 """
 
 from __future__ import annotations

@@ -98,7 +98,7 @@ class Trace:
     """Takes events from all packages and passes them to the subscribers.
 
     ``now`` returns virtual nanoseconds; it may be set after construction, when the clock exists.
-    ``keep=True`` keeps every event in ``events``; an integer keeps only so many of the last ones.
+    ``keep=True`` keeps every event in ``events``; an integer keeps only this many of the last ones.
     """
 
     def __init__(self, now: Callable[[], int] | None = None, *, keep: bool | int = False) -> None:

@@ -169,7 +169,7 @@ class Engine(Pages):
         return self._stopped(error)
 
     def _resume_counted(self, instructions: int) -> int:
-        """Stop after so many instructions of the guest; the stubs' instructions do not count."""
+        """Stop after this many instructions of the guest; the stubs' instructions do not count."""
         self._uc.ctl_flush_tb()  # translated code does not count
         registers, stop, start = self._registers, self._stop, self.layout.stubs
         distance = registers[0] - start

@@ -19,7 +19,7 @@ _SHIFT, _OFFSET = 12, 4095
 _LARGE = 1 << 20  # bytes that are read without first checking whether they are mapped
 _SMALL = 256  # bytes: a buffer of such a size is kept
 _SMALL_MEMORY = 4 * PAGE  # bytes: memory of at most this size is kept when it is unmapped,
-_MOST_SPARE = 32  # so many of each size
+_MOST_SPARE = 32  # this many of each size
 
 
 def own_memory(size: int) -> mmap.mmap:

@@ -46,7 +46,7 @@ class GuestDirectoryError(CannotCreateError):
 class Tree:
     """The directory of one guest, locked by this process until ``close``.
 
-    Files below etc/ survive from one guest to the next, as on a disk; the tools are written anew.
+    Files below etc/ survive from one guest to the next, as on a disk; the tools are rewritten.
     Raises GuestDirectoryError for a directory with other content, or of a running guest.
     """
 

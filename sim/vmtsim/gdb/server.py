@@ -152,7 +152,7 @@ class Server:
         )
         self._look()
         self._watch_reset()
-        self._go_on()
+        self._continue()
 
     def _watch_reset(self) -> None:
         """Stop at the reset vector too, if a breakpoint is left for it."""
@@ -213,9 +213,9 @@ class Server:
             raise StubGoneError("QEMU has quit")
         work()
         self._heard = time.monotonic()
-        self._go_on()
+        self._continue()
 
-    def _go_on(self) -> None:
+    def _continue(self) -> None:
         if not self.client.running:
             self.client.resume()
 
@@ -380,7 +380,7 @@ class Server:
                 return
         if stop.signal == SIGTRAP and pc is not None and self.client.remove_breakpoint(pc, 1):
             self._print_line(f"removed a breakpoint at {pc:#x} that another debugger left")
-        self._go_on()
+        self._continue()
 
     def _identify(self, site: Site) -> Site | None:
         """Determine the kind of an instruction given by address from its bytes."""
@@ -392,7 +392,7 @@ class Server:
             self._print_line(f"no backdoor call at {site.address:#x}: its breakpoint is removed")
             self.client.remove_breakpoint(site.address, site.size or 1)
             del self.armed[site.address]
-            self._go_on()
+            self._continue()
             return None
         known = replace(site, kind=found[0])
         self.armed[site.address] = known
@@ -473,7 +473,7 @@ class Server:
             if self._seen:
                 self._vanished()
             if not self.armed:
-                self._go_on()
+                self._continue()
                 return
         self._step_over(site.address, site.size or 1, stop)
 
@@ -487,4 +487,4 @@ class Server:
         if after.over:
             raise StubGoneError("QEMU has quit")
         self.client.insert_breakpoint(address, size)
-        self._go_on()
+        self._continue()

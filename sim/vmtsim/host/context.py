@@ -21,7 +21,7 @@ RULES: dict[str, str] = {
     "foreign-port": "the driver accesses no I/O port except 0x5658 and 0x5659",
     "dead-port": "on a host whose ports do not answer, the driver sends only GETVERSION",
     "hypercall": "VMCALL and VMMCALL are executed only where CPUID offers them",
-    "backdoor-command": "a tools driver uses only MESSAGE, version, UUID, time and the like",
+    "backdoor-command": "a tools driver uses only MESSAGE, version, UUID, time and similar ones",
     "version-probe": "GETVERSION is called with a value other than the magic in EBX",
     "message-type": "message sub-commands are 0 to 6",
     "open-protocol": "a channel is opened for RPCI or TCLO",

@@ -301,7 +301,7 @@ class Kmem(Subject):
         return self._wait(function, size, clear=clear)
 
     def press(self, free: int | None) -> None:
-        """Leave only so many bytes free; None: all memory."""
+        """Leave only this many bytes free; None: all memory."""
         whole = self.kernel.options.memory
         self._limit = whole if free is None else min(whole, self._used + free)
         self.kernel.scheduler.wake_all(self._room)

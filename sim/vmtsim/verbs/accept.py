@@ -6,6 +6,7 @@ import argparse
 import signal
 import sys
 import tempfile
+import textwrap
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -238,7 +239,8 @@ def _list(module: str) -> int:
         scenario = script.load(path)
         mark = "*" if name in driver.default else " "
         sys.stdout.write(f"{mark} {name:<24} {scenario.duration / 1e9:5.0f} s  ")
-        sys.stdout.write(f"{scenario.summary.partition(';')[0].partition(':')[0][:60]}\n")
+        text = scenario.summary.partition(";")[0].partition(":")[0]
+        sys.stdout.write(f"{textwrap.shorten(text, 60, placeholder=' ...')}\n")
     sys.stdout.write("* run by default, without --scenario\n")
     return 0
 

@@ -60,7 +60,7 @@ KERNEL: tuple[Message, ...] = (
     Message(KOBJ, "no text", "ENOEXEC", "no-text"),
     Message(KOBJ, "machine dependent init failed (text) 12", "-", why="about the running machine"),
     Message(KOBJ, "symbol index 9 out of range", "-",
-         why="never reached: kobj_relocate() passes over such a relocation before"),
+         why="never reached: kobj_relocate() skips such a relocation before"),
     Message(KOBJ, "local symbol @3 undefined", "ENOEXEC", "symbol-local"),
     Message(KOBJ, "bad symbol @3 name", "ENOEXEC", "symbol-name"),
     Message(KOBJ, "kobj_read_vfs: not in a dedicated segment", "panic", "section-align"),

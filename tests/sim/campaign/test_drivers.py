@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from vmtsim.run.findings import Finding
 
-# Within so many seeds, from 1 on, each planted defect is found; the clean twin passes all of them.
+# Within this many seeds, from 1 on, each planted defect is found; the twin passes all of them.
 SEEDS = 10
 CLEAN = ("mailbox", "classic", "worker", "seven")
 PLANTED = {

@@ -86,7 +86,7 @@ def played(module: Path, last: int, **options: Any) -> Campaign:
 
 
 class After(Lines):
-    """Interrupts when so many records have been shown."""
+    """Interrupts when this many records have been shown."""
 
     def __init__(self, count: int) -> None:
         super().__init__(quiet=True)

@@ -81,7 +81,7 @@ class Play:
         self.until(enough, f"{times} times {kind} {fields}")
 
     def ready(self, times: int = 1) -> None:
-        """Wait until the guest has sent its capabilities, so many times."""
+        """Wait until the guest has sent its capabilities, this many times."""
         self.sees("tclo.reply", times, message=b"Capabilities_Register", reply=b"OK ")
 
     def rules(self) -> list[dict[str, Any]]:

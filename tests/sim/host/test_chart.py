@@ -30,7 +30,7 @@ def compare(path: Path, text: str) -> None:
     difference = difflib.unified_diff(
         expected.splitlines(), text.splitlines(), path.name, "now", lineterm=""
     )
-    assert expected == text, "\n".join(["UPDATE_GOLDEN=1 takes it as it is now:", *difference])
+    assert expected == text, "\n".join(["UPDATE_GOLDEN=1 writes the new one:", *difference])
 
 
 NAMES = ["boot-to-halt", "checkpoint", "stolen-channel", "rejected-rpci"]

@@ -105,7 +105,7 @@ def _with_dns(
     *, routes: int = 1, prefix: int = 0, host: bytes = b"h", domain: bytes = b"d",
     servers: int = 1, search: tuple[bytes, ...] = (b"s",),
 ) -> bytes:  # fmt: skip
-    """The worked example with so many routes, and with a DNS part: DnsConfigInfo of nicinfo.x."""
+    """The worked example with this many routes, and with a DNS part: DnsConfigInfo of nicinfo.x."""
     head, route = WORKED[:124], bytearray(WORKED[128:172])
     struct.pack_into(">I", route, 12, prefix)
     address = struct.pack(">II", 1, 4) + bytes([192, 0, 2, 53])

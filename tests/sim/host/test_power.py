@@ -181,7 +181,7 @@ def test_time_sync_after_resume_can_be_disabled() -> None:
 
 
 def register(guest: Guest, uptime: int | None) -> list[bytes]:
-    """Let the guest open a channel anew and register, with its uptime if it is given."""
+    """Let the guest open a new channel and register, with its uptime if it is given."""
 
     def answer(message: bytes) -> bytes:
         reply = guest.answer(message)

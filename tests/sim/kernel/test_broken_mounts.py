@@ -76,7 +76,7 @@ no_state(void)
 }
 
 int
-go_on(void)
+continue_other(void)
 {
 
 	return fstrans_setstate(root, FSTRANS_SUSPENDED);
@@ -152,7 +152,7 @@ def test_unknown_fstrans_state_is_set_and_reported(code: Code) -> None:
 def test_only_suspending_thread_may_resume(code: Code) -> None:
     code.start("freeze")
     code.kernel.run_for(3 * TICK)
-    assert code.call("go_on") == 0  # another may go on from SUSPENDING
+    assert code.call("continue_other") == 0  # another may continue from SUSPENDING
     assert code.panic("thaw") == (
         "fstrans-owner: fstrans_setstate by thaw "
         f"(tried.c:{line_of(SOURCE, '/* fstrans-owner */')}) in thread thaw: / belongs to freeze, "

@@ -70,7 +70,7 @@ def test_update_is_lost_at_some_instruction_but_no_call(
 
 
 def steps_at(load: Callable[..., Code], point: int) -> int:
-    """Stop ``walks`` after so many instructions, and return how far it has come."""
+    """Stop ``walks`` after this many instructions, and return how far it has come."""
     code = load(SOURCE, seed=3, cpus=2)
     scheduler = code.kernel.scheduler
     scheduler.points = {scheduler.calls: point}

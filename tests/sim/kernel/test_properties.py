@@ -61,7 +61,7 @@ SOURCE = """
     }
 
     int
-    goes_on(void)
+    iterates_on(void)
     {
             int count = 0;
 
@@ -153,7 +153,7 @@ def test_iterator_retains_dictionary(load: Any) -> None:
     dictionary = properties.new(CONTENT)
     code.call("keeps", dictionary)
     properties.release(dictionary)
-    assert code.call("goes_on") == 3
+    assert code.call("iterates_on") == 3
     assert code.unload() == []
 
 

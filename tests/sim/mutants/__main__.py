@@ -36,7 +36,7 @@ def main() -> int:
     if not args.names:
         reason = false_alarms(args.kmod)
         for killer, text in reason.items():
-            print(f"NOT INNOCENT  {killer} fails on the driver as it is: {text[:300]}")
+            print(f"FALSE ALARM  {killer} fails on the unmodified driver: {text[:300]}")
         if reason:
             return 1
     verdicts = _judged(chosen, args)

@@ -77,7 +77,7 @@ def uuid(module: Path) -> str:
 
 
 def _attached_at(module: Path, offset: int) -> Simulation:
-    """Return a machine whose clock is off by so many ns, or 1970 for -1, at attach."""
+    """Return a machine whose clock is off by this many ns, or 1970 for -1, at attach."""
     made = simulation(module)
     made.kernel.boot()
     made.admin.set_powerd(on=True)

@@ -81,7 +81,7 @@ def plants(case: Case) -> Iterator[Plant]:
 
 
 def drawn(cases: tuple[Case, ...], rng: Rng, count: int) -> list[tuple[Case, Plant]]:
-    """Draw so many plants, none twice."""
+    """Draw this many plants, none twice."""
     every = [(case, plant) for case in cases for plant in plants(case)]
     rng.shuffle(every)
     return every[:count]

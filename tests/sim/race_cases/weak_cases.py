@@ -34,7 +34,7 @@ _HEAD = """
 
     struct pair *it;
 
-    /* Calls that order nothing: another processor may go on, and what was stored waits. */
+    /* Calls that order nothing: another processor may continue, and the stores are delayed. */
     static void
     later(void)
     {

@@ -5,7 +5,7 @@
  * The module's command then fails, so that nothing stays loaded.
  *
  * WHOLE_TREE is defined where the headers are those of a NetBSD tree.  Without them two lines are
- * left out, which look into struct lwp, and what the project's own headers lack is declared here.
+ * omitted, which look into struct lwp, and what the project's own headers lack is declared here.
  */
 #include <sys/param.h>
 #include <sys/systm.h>

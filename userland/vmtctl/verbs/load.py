@@ -63,7 +63,7 @@ def _is_loaded(context: Context, path: str) -> bool:
 
 
 def _in_place(context: Context, path: str, *, changed: bool) -> int:
-    context.step(f"leave the module as it is: {path} is loaded", state="unchanged")
+    context.step(f"the module is unchanged: {path} is loaded", state="unchanged")
     context.finish(changed=changed, module=path)
     return OK
 

@@ -30,7 +30,7 @@ def run(context: Context) -> int:
                 if state.has_builtin
                 else "no module vmt is loaded"
             )
-            context.step(f"leave everything as it is: {what}", state="unchanged")
+            context.step(f"nothing to change: {what}", state="unchanged")
             context.finish(changed=False)
             return OK
     device.refuse_beside_daemon(context)

@@ -237,7 +237,7 @@ kthread_exit(int status)
 	worker.l_back = NULL;
 	__atomic_store_n(&worker.l_state, THREAD_GONE, __ATOMIC_RELEASE);
 	switch_stack(&nowhere, to);
-	panic("a dead thread goes on");
+	panic("a dead thread continues");
 }
 
 int
