@@ -76,7 +76,7 @@ class Golden:
             return
         assert path.is_file(), f"{path} is missing: UPDATE_GOLDEN=1 make test writes it"
         expected = path.read_text(encoding="utf-8")
-        assert text == expected, f"{path} differs: UPDATE_GOLDEN=1 make test takes the new text"
+        assert text == expected, f"{path} differs: UPDATE_GOLDEN=1 make test writes the new text"
 
 
 def debian_packages() -> dict[str, str]:

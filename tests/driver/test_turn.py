@@ -49,7 +49,7 @@ def test_a_turn_without_a_message_reads_the_uptime_once(rig: Make) -> None:
             assert found["nanouptime"] == 1
             break
     else:
-        raise AssertionError(f"no second from {start / SECOND:.0f} s on had a poll alone")
+        raise AssertionError(f"no second from {start / SECOND:.0f} s on had only a poll")
     machine.leave()
 
 

@@ -171,7 +171,7 @@ class Browser:
             ready, _, _ = select.select([self._from], [], [], HANG)
             assert ready, f"Chromium does not answer:\n{self._words()}"
             more = self._from.read(1 << 16)
-            assert more, f"Chromium has gone:\n{self._words()}"
+            assert more, f"Chromium has exited:\n{self._words()}"
             self._read += more
         text, _, self._read = self._read.partition(b"\0")
         message: dict[str, Any] = json.loads(text)

@@ -37,7 +37,7 @@ class SourceTree:
         """Replace the single occurrence of ``old`` in ``file``."""
         path = self.top / file
         text = path.read_text(encoding="utf-8")
-        assert text.count(old) == 1, f"{file} says {old!r} {text.count(old)} times"
+        assert text.count(old) == 1, f"{file} has {old!r} {text.count(old)} times"
         path.write_text(text.replace(old, new), encoding="utf-8")
 
     def run(self, module: str, *words: str | Path) -> subprocess.CompletedProcess[str]:

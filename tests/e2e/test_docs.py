@@ -141,7 +141,7 @@ def test_every_block_has_a_tested_kind(name: str) -> None:
     for block in PAGES[name].blocks:
         assert block.kind in KINDS, f"{block.place}: ```{block.kind}: see tests/e2e/pages.py"
         if block.kind == "":
-            assert before == "sh", f"{block.place}: shows what no command before it prints"
+            assert before == "sh", f"{block.place}: shows output that no earlier command prints"
         else:
             before = block.kind
         if block.kind in {"text", "yaml", "c", "python", "json"}:
@@ -162,7 +162,7 @@ def test_commands_for_this_system_print_documented_output(name: str, checkout: P
             assert done.returncode == 0, f"{block.place}: {block.text}\n{done.stdout}"
             printed = done.stdout
         elif block.kind == "":
-            assert shows(block.text, printed), f"{block.place}: printed is\n{printed}"
+            assert shows(block.text, printed), f"{block.place}: the output is:\n{printed}"
 
 
 @pytest.fixture
@@ -194,7 +194,7 @@ def test_simulated_guest_prints_documented_output(name: str, typed: Callable[[st
         _, *pieces = re.split(r"^# (.*)\n", block.text, flags=re.MULTILINE)
         for command, expected in zip(pieces[::2], pieces[1::2], strict=True):
             printed = typed(command)
-            assert shows(expected, printed), f"{block.place}: {command}: printed is\n{printed}"
+            assert shows(expected, printed), f"{block.place}: {command}: the output is:\n{printed}"
 
 
 def parse(words: list[str]) -> None:
@@ -233,7 +233,7 @@ def test_commands_for_other_systems_are_valid(name: str) -> None:
                 except ValueError as error:
                     pytest.fail(f"{block.place}: {' '.join(words)}: {error}")
             else:
-                assert words[0] in THEIRS, f"{block.place}: {words[0]}: is it theirs? add it here"
+                assert words[0] in THEIRS, f"{block.place}: {words[0]}: add it to THEIRS?"
             for word in words:
                 if re.match(rf"(?:{ROOMS})(?:/|$)", word):
                     assert (ROOT / word).exists(), f"{block.place}: {word}"

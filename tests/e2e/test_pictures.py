@@ -58,7 +58,7 @@ def colours(png: Path) -> int:
 def check(layout: Layout, png: Path) -> None:
     assert layout.cut == []
     assert layout.over == []
-    assert layout.fetched == [], "a page has to hold everything that it shows"
+    assert layout.fetched == [], "a page must contain everything that it shows"
     assert colours(png) > 20, "nothing is drawn"
 
 
@@ -69,7 +69,7 @@ def test_picture_shows_all_parts_without_overlap(
     png = tmp_path / "shot.png"
     layout = browser.look(made[name], png)
     for text in SHOWN[name]:
-        assert any(text in shown for shown in layout.texts), f"{text!r} is not there"
+        assert any(text in shown for shown in layout.texts), f"{text!r} is missing"
     check(layout, png)
 
 

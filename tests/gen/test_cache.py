@@ -117,7 +117,7 @@ def test_few_entries_look_at_all_others(home: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(cache, "LIMIT", 60 * cache.EVERY)
     for number in range(100, 200):
         cache.put("kind", b"%d" % number, ["x" * 60])
-    assert len(looks) == 100, "a large entry always does"
+    assert len(looks) == 100, "a large entry always causes a scan"
 
 
 def test_oldest_entries_go_beyond_the_limit(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

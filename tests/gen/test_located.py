@@ -107,7 +107,7 @@ def test_control_character_is_refused_with_line() -> None:
     with pytest.raises(LocatedErrors) as caught:
         parse_yaml("a: 1\nb: \x01\n", "f")
     assert str(caught.value).startswith("f:2: not YAML: unacceptable character")
-    assert caught.value.problems[0].column == 0, "the whole line is meant"
+    assert caught.value.problems[0].column == 0, "the position is the whole line"
 
 
 def test_invalid_utf_8_is_refused_with_line(tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def test_invalid_utf_8_is_refused_with_line(tmp_path: Path) -> None:
     file.write_bytes(b"a: 1\nb: \xff\n")
     with pytest.raises(LocatedErrors, match=r"a\.yaml:2: byte 8 is not UTF-8") as caught:
         load_yaml(file)
-    assert caught.value.problems[0].column == 0, "the whole line is meant"
+    assert caught.value.problems[0].column == 0, "the position is the whole line"
 
 
 def test_missing_file_is_noinput(tmp_path: Path) -> None:

@@ -133,7 +133,7 @@ def verdict(path: Path) -> bool:
     try:
         _ = read_module(path).modinfo
     except KobjError:
-        assert any(finding.severity == "error" for finding in found), "refused, but no error"
+        assert any(finding.severity == "error" for finding in found), "refused, no error"
     return any(finding.severity == "error" for finding in found)
 
 

@@ -180,7 +180,7 @@ def judged(
     def time_unchanged(copied: Copy) -> float:
         began = time.monotonic()
         if not copied.tests_pass(room):
-            raise SystemExit(f"{room.name}: the tests fail with nothing changed")
+            raise SystemExit(f"{room.name}: the tests fail on the unmodified code")
         return _PATIENCE * (time.monotonic() - began)
 
     def attempt(site: Site) -> bool:

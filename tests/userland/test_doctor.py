@@ -649,7 +649,7 @@ def test_doctor_on_image_does_not_query_running_system(
     assert guest.get()["calls"] == []
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can change a file's owner")
 def test_hook_of_another_user_is_an_error(vmtctl: Control, tmp_path: Path) -> None:
     image = tmp_path / "image"
     (image / "etc").mkdir(parents=True)

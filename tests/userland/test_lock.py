@@ -119,7 +119,7 @@ def test_failed_read_is_repeated_under_lock(
     def sweep(self: Plan, *args: Any, **options: Any) -> None:
         looks.append((image / FILES[1:]).exists())
         if not looks[-1]:
-            raise Failure("cannot make sense of files that another run is changing")
+            raise Failure("the files are inconsistent: another run is changing them")
         real(self, *args, **options)
 
     real = Plan.sweep

@@ -40,7 +40,7 @@ def older(root: Path, tmp_path: Path) -> Path:
     try:
         done = subprocess.run(command, capture_output=True, check=True)
     except (OSError, subprocess.CalledProcessError):
-        pytest.skip("the history of this checkout is not here: take it with git clone")
+        pytest.skip("this checkout has no history: use git clone")
     with tarfile.open(fileobj=io.BytesIO(done.stdout)) as archive:
         if sys.version_info >= (3, 12):
             archive.extractall(tmp_path / "older", filter="data")
@@ -49,7 +49,7 @@ def older(root: Path, tmp_path: Path) -> Path:
     return tmp_path / "older/userland"
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="the earlier vmtctl believes no other user")
+@pytest.mark.skipif(os.geteuid() != 0, reason="the earlier vmtctl trusts no other user")
 def test_older_vmtctl_is_harmless(start: Start, older: Path) -> None:
     sim_guest = start()
     sim_guest.advance(3)

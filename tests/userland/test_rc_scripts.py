@@ -238,7 +238,7 @@ def test_vmtctl_runs_after_mounts_and_before_securelevel() -> None:
     order = {**ORDER, "vmtctl": head["REQUIRE"].split()}
 
     def before(name: str, seen: tuple[str, ...] = ()) -> set[str]:
-        assert name not in seen, f"a circle: {seen}"
+        assert name not in seen, f"a cycle: {seen}"
         direct = order.get(name, [])
         return {name}.union(*(before(one, (*seen, name)) for one in direct))
 

@@ -289,7 +289,7 @@ def test_script_writable_by_others_is_not_run(
     root: Path, vmtctl: Control, weaken: Any, weak: str
 ) -> None:
     if os.geteuid() != 0:
-        pytest.skip("only root can give a file away")
+        pytest.skip("only root can change a file's owner")
     script(root / "etc/powerd/vmt.d/10-a", f"echo ran >> {root}/out")
     weaken(root)
     assert event(root, "power_button", "vmt0", "pressed") == 0

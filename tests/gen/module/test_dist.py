@@ -320,7 +320,7 @@ def _made_in(checkout: Path, umask: int, environment: dict[str, str]) -> bytes:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert (checkout / "build").is_dir(), "it compiled there"
+    assert (checkout / "build").is_dir(), "the build directory is in the checkout"
     return b"".join(path.read_bytes() for path in sorted((checkout / "files").rglob("*gz")))
 
 

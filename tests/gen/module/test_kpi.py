@@ -45,7 +45,7 @@ def headers_of_10_1() -> Path:
             done = subprocess.run([*pip, place, package], capture_output=True, check=False)
             if done.returncode != 0:
                 why = done.stderr.decode(errors="replace")[-200:]
-                pytest.skip(f"{package} cannot be had: {why}")
+                pytest.skip(f"{package} is not available: {why}")
             # To unpack the compiler and the headers of all other systems takes much longer.
             with ZipFile(next(Path(place).glob("*.whl"))) as wheel:
                 wheel.extractall(place, [name for name in wheel.namelist() if "-netbsd" in name])

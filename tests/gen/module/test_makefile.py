@@ -185,7 +185,7 @@ def test_without_make_plain_makefiles_are_read(
 
 
 def test_own_driver_makefile_is_read_without_make(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reader, "make_program", lambda: pytest.fail("make(1) was asked"))
+    monkeypatch.setattr(reader, "make_program", lambda: pytest.fail("make(1) was run"))
     ours = recipe(directory("kmod") / "vmt")
     assert ours.ours
     assert ours.sources

@@ -18,7 +18,7 @@ Edit = Callable[..., Any]
 
 def _first_refusal(path: Path) -> KobjError:
     refusals = inspect_module(path).refusals
-    assert refusals, "the loader takes it"
+    assert refusals, "the loader accepts it"
     return refusals[0]
 
 

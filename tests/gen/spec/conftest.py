@@ -32,7 +32,7 @@ def change(small: Path) -> Callable[[str, str, str], Path]:
     def replace(name: str, old: str, new: str) -> Path:
         path = small / name
         text = path.read_text(encoding="utf-8")
-        assert text.count(old) == 1, f"{old!r} has to stand in {name} once"
+        assert text.count(old) == 1, f"{name} must have {old!r} exactly once"
         path.write_text(text.replace(old, new), encoding="utf-8")
         return small
 

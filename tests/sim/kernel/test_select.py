@@ -183,7 +183,7 @@ def test_run_once_function_runs_once_and_all_wait(code: Code) -> None:
     assert [thread.result for thread in threads] == [0, 0, 0]
     assert code.number("made") == 1
     assert [code.call("leave") for _ in range(3)] == [0, 0, 1]
-    assert code.call("enter") == 16, "EBUSY: it runs again after the last has gone"
+    assert code.call("enter") == 16, "EBUSY: it runs again after the last one ended"
 
 
 def test_fini_once_without_run_once_is_reported(load: Any) -> None:

@@ -89,8 +89,8 @@ def mutated(mutant: Mutant, kmod: Path = KMOD) -> str:
         count = text.count(find)
         if count != 1:
             raise StaleMutantError(
-                f"{mutant.name}: {mutant.file} holds {find!r} {count} times, not once: "
-                "look at the C and put the mutant right"
+                f"{mutant.name}: {mutant.file} has {find!r} {count} times, not once: "
+                "adapt the mutant to the C"
             )
         text = text.replace(find, replace)
     return text
