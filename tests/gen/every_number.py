@@ -1,7 +1,7 @@
 """Changes each number of the specs by one, up and down: which check detects it?
 
 ``python -m tests.gen.every_number`` does all of them (an hour); ``--every N`` a part. A number that
-is off by one is refused with a place, or changes nothing that is compiled, or is noticed by a
+is off by one is refused with a place, or changes nothing that is compiled, or is detected by a
 scenario, a check or a test that runs the driver. Where a similar value works as well, as the
 comment in the spec says, the number is in NEAR and is not tried. Anything else is an error.
 """
@@ -84,7 +84,7 @@ def killers() -> Iterator[str]:
     yield from (f"check {name}" for name in CHECKS)
 
 
-def noticed(trial: SpecsTrial, change: Change, top: Path) -> str:
+def detected(trial: SpecsTrial, change: Change, top: Path) -> str:
     """Return the check that detects the change, or ""."""
     made = trial.made(change)
     if isinstance(made, LocatedErrors):
@@ -147,8 +147,8 @@ def main() -> int:
                 who = "as good"
             else:
                 with tempfile.TemporaryDirectory() as place:
-                    who = noticed(trial, change, Path(place))
-            by[who if who in {"as good", "refused", "not compiled", ""} else "noticed"] += 1
+                    who = detected(trial, change, Path(place))
+            by[who if who in {"as good", "refused", "not compiled", ""} else "detected"] += 1
             wrong += not who
             print(f"{change}: {who or 'NOT DETECTED'}", flush=True)
     counts = ", ".join(f"{by[key]} {key or 'unnoticed'}" for key in sorted(by))

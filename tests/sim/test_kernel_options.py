@@ -18,7 +18,7 @@ PANIC, DAMAGE, WARNING = Consequence.PANIC, Consequence.DAMAGE, Consequence.WARN
 
 
 @pytest.mark.parametrize(
-    ("rule", "options", "consequence", "noticed"),
+    ("rule", "options", "consequence", "detected"),
     [
         ("mutex-double-enter", "none", PANIC, "by every kernel: it panics"),
         (
@@ -49,11 +49,11 @@ PANIC, DAMAGE, WARNING = Consequence.PANIC, Consequence.DAMAGE, Consequence.WARN
     ],
 )
 def test_rule_states_kernel_consequence(
-    rule: str, options: str, consequence: Consequence, noticed: str
+    rule: str, options: str, consequence: Consequence, detected: str
 ) -> None:
     chosen = configured(options, "amd64")
     assert RULES[rule].consequence(chosen) is consequence
-    assert RULES[rule].noticed(chosen) == noticed
+    assert RULES[rule].detected(chosen) == detected
 
 
 def test_generic_matches_machine_configuration() -> None:
@@ -99,7 +99,7 @@ def test_run_panics_only_if_kernel_does(capsys: pytest.CaptureFixture[str], tmp_
     assert "panic:" not in printed
     assert "verdict  FAILED" in printed
     assert (
-        "noticed  not by this kernel: it continues, and is damaged or waits forever; kernels"
+        "detected  not by this kernel: it continues, and is damaged or waits forever; kernels"
         in (printed)
     )
     assert printed.splitlines()[-1].endswith("--kernel-options none --scenario alone")
@@ -112,7 +112,7 @@ def test_undetected_violation_is_no_panic(
     status, printed, findings = outcome(capsys, tmp_path, 5, "all")
     assert (status, findings[0]["rule"]) == (1, "out-of-bounds")
     assert "panic" not in printed.lower()
-    assert findings[0]["noticed"] == "by no kernel: it continues, and is damaged or waits forever"
+    assert findings[0]["detected"] == "by no kernel: it continues, and is damaged or waits forever"
 
 
 def test_harmless_violation_is_a_warning(

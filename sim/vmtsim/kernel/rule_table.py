@@ -92,7 +92,7 @@ class Rule:
             return Consequence.WARNING
         return Consequence.DAMAGE
 
-    def noticed(self, options: Collection[Enforced]) -> str:
+    def detected(self, options: Collection[Enforced]) -> str:
         """Return which kernels detect it, and the effect on a kernel that does not."""
         if self.enforced is Enforced.ALWAYS:
             return "by every kernel: it panics"

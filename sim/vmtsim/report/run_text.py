@@ -87,8 +87,8 @@ def _verdict(outcome: Outcome) -> list[str]:
             continue
         text = f"{finding.at / 1e9:.6f} s: {finding.rule}: {finding.message}"
         lines += field("finding" if finding.status else "warning", text)
-        if finding.noticed and not finding.status:
-            lines += field("noticed", finding.noticed)
+        if finding.detected and not finding.status:
+            lines += field("detected", finding.detected)
     if len(missed) > _MOST_MISSED:
         lines.append(f"         and {len(missed) - _MOST_MISSED} more, above")
     lines.append(
@@ -209,7 +209,7 @@ def as_json(simulation: Simulation, outcome: Outcome) -> str:
                 "message": f.message,
                 "at": f.at,
                 "status": f.status,
-                "noticed": f.noticed,
+                "detected": f.detected,
             }
             for f in outcome.findings
         ],

@@ -22,8 +22,8 @@ def lines(module: Path, finding: Finding, moment: Moment | None) -> list[str]:
     """Return the fix, the thread and its stack, the source, the locks held and the live objects."""
     rule = RULES.get(finding.rule)
     shown = [] if rule is None else field("fix", rule.remedy)
-    if finding.noticed:
-        shown += field("noticed", finding.noticed)
+    if finding.detected:
+        shown += field("detected", finding.detected)
     place = finding.place
     if moment is not None:
         if moment.thread:

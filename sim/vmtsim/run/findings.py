@@ -38,7 +38,7 @@ class Finding:
     """A property that does not hold, found at ``at`` (virtual ns).
 
     ``status`` is its exit status, ``place`` the responsible code of the guest,
-    if known, ``phase`` the phase of a campaign's run whose expectation was not met.  ``noticed``
+    if known, ``phase`` the phase of a campaign's run whose expectation was not met.  ``detected``
     names the kernels that detect a broken rule of theirs.
     """
 
@@ -49,4 +49,4 @@ class Finding:
     origin: Origin = Origin.RUN
     place: Place | None = None
     phase: Phase | None = None
-    noticed: str = ""
+    detected: str = ""

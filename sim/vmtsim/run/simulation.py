@@ -293,7 +293,7 @@ class Simulation:
                 STATUS[row.consequence(checks)],
                 Origin.KERNEL,
                 place,
-                noticed=row.noticed(checks),
+                detected=row.detected(checks),
             )
         )
 
