@@ -32,8 +32,8 @@ __KERNEL_RCSID(0, "$NetBSD$");
 #include "vmtvar.h"
 
 /*
- * A conversation that lasted this long (ms) did not end by contention; that many
- * shorter ones in a row mean contention.
+ * A conversation that lasted this long (ms) did not end by contention; this
+ * number of shorter ones in a row means contention.
  */
 #define	VMT_CONTENTION_MS	60000
 #define	VMT_CONTENTIONS		3

@@ -21,5 +21,5 @@ void	*annotated_wait(size_t) ALLOCATES __attribute__((returns_nonnull));
 void	*annotated_try(size_t) ALLOCATES;
 
 #define	kmem_alloc(size, flags)						\
-	((flags) == KM_SLEEP ? annotated_wait(size) : familiar_try(size))
+	((flags) == KM_SLEEP ? annotated_wait(size) : annotated_try(size))
 #define	kmem_zalloc	kmem_alloc

@@ -21,7 +21,7 @@ SOURCE = """
     #include <sys/systm.h>
 
     static device_t bus, child;
-    int answer, priority = 1, stays, gone, seen, device_lines, locators[1] = { 7 };
+    int answer, priority = 1, stays, gone, seen, printed, locators[1] = { 7 };
 
     static int
     yes(device_t parent, cfdata_t data, void *aux)
@@ -86,7 +86,7 @@ SOURCE = """
     static int
     print(void *aux, const char *name)
     {
-            device_lines = name == NULL ? 1 : 2;
+            printed = name == NULL ? 1 : 2;
             if (name != NULL)
                     aprint_normal("leaf at %s", name);
             return answer;
@@ -233,14 +233,14 @@ def test_children_attach_and_detach_with_bus(code: Code) -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "device_lines"),
+    ("answer", "expected"),
     [(1, "leaf at tree0 not configured"), (2, "leaf at tree0 unsupported")],
 )
-def test_unmatched_device_is_printed(code: Code, answer: int, device_lines: str) -> None:
+def test_unmatched_device_is_printed(code: Code, answer: int, expected: str) -> None:
     put(code, "priority", 0)
     put(code, "answer", answer)
     assert code.call("find", 0, 1) == 0
-    assert device_lines(code)[-1] == device_lines
+    assert device_lines(code)[-1] == expected
     assert code.number("printed") == 2
 
 
