@@ -99,8 +99,8 @@ def test_run_panics_only_if_kernel_does(capsys: pytest.CaptureFixture[str], tmp_
     assert "panic:" not in printed
     assert "verdict  FAILED" in printed
     assert (
-        "detected  not by this kernel: it continues, and is damaged or waits forever; kernels"
-        in (printed)
+        "detected not by this kernel: it continues, and is damaged or waits forever; kernels"
+        in printed
     )
     assert printed.splitlines()[-1].endswith("--kernel-options none --scenario alone")
 
