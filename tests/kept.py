@@ -71,18 +71,18 @@ def run(
     key = json.dumps([_program(command[0]), _replaced(words, names), source.name, relative])
     entry = FOLDER / hashlib.sha256(key.encode()).hexdigest()
     try:
-        said, made = json.loads(entry.read_bytes())
+        printed, made = json.loads(entry.read_bytes())
     except FileNotFoundError:
         done = compile_it()
         if done.returncode == 0:
-            (said,) = _replaced([done.stderr.decode()], names)
+            (printed,) = _replaced([done.stderr.decode()], names)
             made = None if target is None else base64.b64encode(target.read_bytes()).decode()
-            _write(entry, json.dumps([said, made]))
+            _write(entry, json.dumps([printed, made]))
         return done
     if target is not None:
         target.write_bytes(base64.b64decode(made))
-    (said,) = _replaced([said], {name: place for place, name in names.items()})
-    return subprocess.CompletedProcess(command, 0, b"", said.encode())
+    (printed,) = _replaced([printed], {name: place for place, name in names.items()})
+    return subprocess.CompletedProcess(command, 0, b"", printed.encode())
 
 
 def _included(command: Sequence[str]) -> Iterator[Path]:

@@ -147,12 +147,12 @@ def _look(
 def _run(command: Sequence[str], file: Path) -> list[Finding]:
     words = [*command, str(file)]
     done = kept.run(words, file, lambda: subprocess.run(words, capture_output=True, check=False))
-    said = done.stderr.decode()
+    printed = done.stderr.decode()
     if done.returncode != 0:
-        raise CannotCheckError(f"{' '.join(words)}\n{said}")
+        raise CannotCheckError(f"{' '.join(words)}\n{printed}")
     return [
         Finding(match["file"], int(match["line"]), match["check"], match[0])
-        for match in _NAMES_A_CHECK.finditer(said)
+        for match in _NAMES_A_CHECK.finditer(printed)
     ]
 
 
