@@ -41,6 +41,7 @@ def _kind(kind: Any) -> str:
         (library._Region, binding.uc_mem_region),
         (library.Block, binding.uc_tb),
         (library.SystemRegister, arm64.UcRegCP64),
+        (library.Translation, binding.uc_tlb_entry),
     ],
 )
 def test_structures_are_laid_out_as_those_of_binding(own: Any, other: Any) -> None:
@@ -61,6 +62,7 @@ def test_functions_have_the_prototypes_of_binding() -> None:
         (library.MEMORY, binding.HOOK_MEM_ACCESS_CFUNC),
         (library.INVALID_INSTRUCTION, binding.HOOK_INSN_INVALID_CFUNC),
         (library.EDGE, binding.HOOK_EDGE_GEN_CFUNC),
+        (library.TRANSLATION, binding.HOOK_TLB_FILL_CFUNC),
         (library.IN, intel.HOOK_INSN_IN_CFUNC),
         (library.OUT, intel.HOOK_INSN_OUT_CFUNC),
         (library.CPUID, intel.HOOK_INSN_CPUID_CFUNC),

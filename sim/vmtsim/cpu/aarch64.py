@@ -45,7 +45,6 @@ class Aarch64(Engine):
     _behind = 2
     _words, _results = slice(2, 10), slice(2, 3)
     _nothing = b"\x1f\x20\x03\xd5"
-    _no_address = 0xFFFFFFFFFFFFF000
     layout = Layout(
         stubs=0xFFFFC00000000000,
         missing=0xFFFFC00005000000,
@@ -60,7 +59,7 @@ class Aarch64(Engine):
     )
 
     def __init__(self, backdoor: Backdoor) -> None:
-        engine = open_engine(uc.UC_ARCH_ARM64, uc.UC_MODE_ARM, whole_addresses=True)
+        engine = open_engine(uc.UC_ARCH_ARM64, uc.UC_MODE_ARM)
         super().__init__(backdoor, engine, call_registers=_CALL, preserved_registers=_PRESERVED)
         self._view = HostView(self)
         self._trap = Batch(self._handle, _TRAP)

@@ -59,7 +59,6 @@ class Amd64(X86):
     _stop = 101
     _behind = 1
     _words, _results = slice(2, 8), slice(8, 9)
-    _no_address = 0xFFFFFFFFFFFFF000
     layout = Layout(
         stubs=0xFFFFFFFF80200000,
         missing=0xFFFFFFFFA0000000,
@@ -74,7 +73,7 @@ class Amd64(X86):
     )
 
     def __init__(self, backdoor: Backdoor) -> None:
-        engine = open_engine(uc.UC_ARCH_X86, uc.UC_MODE_64, whole_addresses=True)
+        engine = open_engine(uc.UC_ARCH_X86, uc.UC_MODE_64)
         super().__init__(
             backdoor,
             engine,

@@ -14,16 +14,29 @@ from typing import TYPE_CHECKING, Any
 
 from vmtsim.core.frame import GuestFault
 from vmtsim.cpu.interface import (
+    PAGE,
     PREEMPTED,
+    READ,
     STUB_SIZE,
+    WRITE,
     Access,
     Backdoor,
     CpuFault,
     CpuStuck,
     Layout,
 )
-from vmtsim.cpu.library import EDGE, INVALID_MEMORY, LIBRARY, MEMORY, PATH, Processor, reason, uc
-from vmtsim.cpu.pages import PAGE, Pages, own_memory
+from vmtsim.cpu.library import (
+    EDGE,
+    INVALID_MEMORY,
+    LIBRARY,
+    MEMORY,
+    PATH,
+    TRANSLATION,
+    Processor,
+    reason,
+    uc,
+)
+from vmtsim.cpu.pages import Pages
 from vmtsim.cpu.registers import Batch
 
 if TYPE_CHECKING:
@@ -51,14 +64,10 @@ _STUBS = 1024
 _NO_SLOT = 0xFFFFFFFF  # in the mailbox: the guest has not called a stub
 
 
-def open_engine(architecture: int, mode: int, *, whole_addresses: bool) -> Processor:
-    """Return a Unicorn engine.
-
-    The default software page walk cuts addresses to 52 bits; ``whole_addresses`` keeps them.
-    """
+def open_engine(architecture: int, mode: int) -> Processor:
+    """Return a Unicorn engine without a page table, which would cut addresses to 52 bits."""
     engine = Processor(architecture, mode)
-    if whole_addresses:
-        engine.ctl_set_tlb_mode(uc.UC_TLB_VIRTUAL)
+    engine.ctl_set_tlb_mode(uc.UC_TLB_VIRTUAL)
     return engine
 
 
@@ -78,7 +87,6 @@ class Engine(Pages):
     _words: slice
     _results: slice
     _nothing: bytes  # an instruction that does nothing
-    _no_address: int  # an address at which no code can ever be
 
     def __init__(
         self,
@@ -88,15 +96,17 @@ class Engine(Pages):
         call_registers: Sequence[int],
         preserved_registers: Sequence[int],
     ) -> None:
-        super().__init__(engine)
+        super().__init__(engine, self.layout.framed())
         self.backdoor = backdoor
         self.on_trap: Callable[[int], None] = lambda _pc: None
         # The mailbox: pc, sp, arguments ..., the return address and the number of the stub.
-        self._page = own_memory(PAGE)
+        self._mailbox = self.layout.modules - PAGE
+        self.map(self._mailbox, PAGE, READ | WRITE)
+        self._page = self._frames.content(self._mailbox)
         count = len(call_registers)
         words = (ctypes.c_uint64 * count).from_buffer(self._page)
         self._call = Batch(self._handle, call_registers, words)
-        self._registers = memoryview(self._page).cast("Q")
+        self._registers = self._page.cast("Q")
         self._back, self._slot = count, count + 1
         self.words = self._registers[self._words]
         self.results = self._registers[self._results if self.pointer_size == 8 else slice(0)]
@@ -110,7 +120,7 @@ class Engine(Pages):
             ctypes.CDLL(PATH).uc_emu_start,
             ctypes.c_void_p(self._handle.value),
             ctypes.c_uint64.from_buffer(self._page),
-            ctypes.c_uint64(self._no_address),
+            ctypes.c_uint64(0),
             ctypes.c_uint64(0),
             ctypes.c_uint64(0),
         )
@@ -122,18 +132,23 @@ class Engine(Pages):
         self._error: BaseException | None = None
         self._fault: tuple[int, int, int] | None = None
         self._observers: list[tuple[int, int, Callable[[bool, int, int, bool], None]]] = []
-        engine.hook(_INVALID_MEMORY, INVALID_MEMORY(self._invalid_memory))
+        for place in self._frames.elsewhere():
+            engine.hook(
+                _INVALID_MEMORY,
+                INVALID_MEMORY(self._invalid_memory),
+                place.start,
+                place.stop - 1,
+            )
+        # No address ends a run: Unicorn would look up its page after each stop.
+        engine.control(uc.UC_CTL_UC_USE_EXITS, ctypes.c_int(1))
         self._word_mask = (1 << (8 * self.pointer_size)) - 1
         self._map_stubs()
+        translate = self._frames.translating(self._writable)
+        engine.hook(uc.UC_HOOK_TLB_FILL, TRANSLATION(translate))
 
     def _map_stubs(self) -> None:
         start, size = self.layout.stubs, _STUBS * STUB_SIZE
         self._uc.mem_map(start, size, uc.UC_PROT_READ | uc.UC_PROT_EXEC)
-        self._mailbox = start + size
-        address = ctypes.addressof(self._call.values)
-        self._uc.mem_map_ptr(
-            self._mailbox, PAGE, uc.UC_PROT_READ | uc.UC_PROT_WRITE, ctypes.c_void_p(address)
-        )
         stops = range(start + self._stop, start + size, STUB_SIZE)
         stubs = self._stubs(self._mailbox, [stop.to_bytes(8, "little") for stop in stops])
         self._uc.mem_write(start, b"".join(stubs))
@@ -152,7 +167,10 @@ class Engine(Pages):
     def _invalid_memory(
         self, _uc: Any, access: int, address: int, size: int, _value: int, _data: Any
     ) -> bool:
-        self._fault = (access, address & self._word_mask, size)
+        address = self._frames.virtual(address) & self._word_mask
+        if access == uc.UC_MEM_FETCH_UNMAPPED and self._frames.has(address):
+            access = uc.UC_MEM_FETCH_PROT
+        self._fault = (access, address, size)
         return False
 
     def resume(self, instructions: int = 0) -> int:
@@ -173,12 +191,12 @@ class Engine(Pages):
         self._uc.ctl_flush_tb()  # translated code does not count
         registers, stop, start = self._registers, self._stop, self.layout.stubs
         distance = registers[0] - start
-        if 0 <= distance < self._mailbox - start and distance % STUB_SIZE == stop:
+        if 0 <= distance < _STUBS * STUB_SIZE and distance % STUB_SIZE == stop:
             instructions += self._behind
-        error = self._emu_start(self._handle, registers[0], self._no_address, 0, instructions)
+        error = self._emu_start(self._handle, registers[0], 0, 0, instructions)
         stopped_at = self._counter.load()[0]
         distance = stopped_at - start
-        if not error and self._error is None and 0 <= distance < self._mailbox - start:
+        if not error and self._error is None and 0 <= distance < _STUBS * STUB_SIZE:
             distance %= STUB_SIZE
             if 0 < distance < stop:  # in the middle of a stub: the call is made
                 inside = registers[0] = stopped_at
@@ -364,7 +382,7 @@ class Engine(Pages):
             state = [self._uc.context_save(), b""]
         else:
             self._uc.context_update(state[0])
-        state[1] = self._page[: self._saved]
+        state[1] = bytes(self._page[: self._saved])
         return state
 
     def restore(self, context: object) -> None:
@@ -381,6 +399,7 @@ class Engine(Pages):
         """Call ``seen`` for each access to a range; see ``Cpu.watch_accesses``."""
         self._observers.append((start, end, seen))
         mask, write, failed = self._word_mask, uc.UC_MEM_WRITE, self._failed
+        virtual = self._frames.virtual
 
         def accessed(_uc: Any, access: int, address: int, size: int, _v: int, _d: Any) -> None:
             try:
@@ -388,8 +407,18 @@ class Engine(Pages):
             except BaseException as error:
                 failed(error)
 
+        def framed(_uc: Any, access: int, address: int, size: int, _v: int, _d: Any) -> None:
+            try:
+                address = virtual(address)
+                if start <= address < end:
+                    seen(access == write, address, size, False)
+            except BaseException as error:
+                failed(error)
+
         both = uc.UC_HOOK_MEM_READ | uc.UC_HOOK_MEM_WRITE
         self._uc.hook(both, MEMORY(accessed), start, end - 1)
+        for place in self._frames.watched(start, end):
+            self._uc.hook(both, MEMORY(framed), place.start, place.stop - 1)
         # Code that was translated before does not call the hook.
         self._uc.ctl_flush_tb()
 

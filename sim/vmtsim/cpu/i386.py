@@ -41,7 +41,6 @@ class I386(X86):
     _stop = 46
     _behind = 2
     _words, _results = slice(0), slice(2, 4)
-    _no_address = 0xFFFFF000
     layout = Layout(
         stubs=0xC0100000,
         missing=0xF4000000,
@@ -58,7 +57,7 @@ class I386(X86):
     def __init__(self, backdoor: Backdoor) -> None:
         super().__init__(
             backdoor,
-            open_engine(uc.UC_ARCH_X86, uc.UC_MODE_32, whole_addresses=False),
+            open_engine(uc.UC_ARCH_X86, uc.UC_MODE_32),
             call_registers=_CALL,
             preserved_registers=_PRESERVED,
             trap_registers=_TRAP,

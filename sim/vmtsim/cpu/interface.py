@@ -20,6 +20,7 @@ EXIT_SLOT = 0
 PREEMPTED = -1
 
 READ, WRITE, EXECUTE = 1, 2, 4  # page protections, to be added up
+PAGE = 4096
 
 
 class Access(enum.Enum):
@@ -93,7 +94,7 @@ class Layout:
 
     stubs: int  # import stubs, the kernel's text
     missing: int  # never mapped: symbols that are known but not modelled
-    data: int  # the kernel's data
+    data: int  # the kernel's data, up to the modules
     modules: int  # module_map
     modules_end: int
     heap: int  # kmem
@@ -101,6 +102,21 @@ class Layout:
     stacks: int
     stacks_end: int
     user: int  # user addresses; never mapped, so that a module cannot touch them directly
+
+    @property
+    def heap_middle(self) -> int:
+        """The address from which the heap has the objects that the allocator does not clear."""
+        return (self.heap + self.heap_end) // 2 & -PAGE
+
+    def framed(self) -> tuple[range, ...]:
+        """Return the addresses of data, all of which is read and written, and never run."""
+        middle = self.heap_middle
+        return (
+            range(self.heap, middle),
+            range(middle, self.heap_end),
+            range(self.stacks, self.stacks_end),
+            range(self.data, self.modules),
+        )
 
 
 class Cpu(Protocol):

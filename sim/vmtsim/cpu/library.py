@@ -85,6 +85,12 @@ class SystemRegister(ctypes.Structure):
     )
 
 
+class Translation(ctypes.Structure):
+    """uc_tlb_entry: the physical address of a page, and what may be done there."""
+
+    _fields_ = (("paddr", ctypes.c_uint64), ("perms", ctypes.c_uint32))
+
+
 _ENGINE = ctypes.c_void_p
 _INT, _U32, _U64 = ctypes.c_int, ctypes.c_uint32, ctypes.c_uint64
 _POINTER = ctypes.c_void_p
@@ -101,6 +107,9 @@ EDGE = ctypes.CFUNCTYPE(
 IN = ctypes.CFUNCTYPE(_U32, _ENGINE, _U32, _INT, _POINTER)
 OUT = ctypes.CFUNCTYPE(None, _ENGINE, _U32, _INT, _U32, _POINTER)
 CPUID = ctypes.CFUNCTYPE(_U32, _ENGINE, _POINTER)
+TRANSLATION = ctypes.CFUNCTYPE(
+    ctypes.c_bool, _ENGINE, _U64, _INT, ctypes.POINTER(Translation), _POINTER
+)
 SYSTEM = ctypes.CFUNCTYPE(_U32, _ENGINE, _U32, ctypes.POINTER(SystemRegister), _POINTER)
 
 # Each returns a uc_err.  uc_ctl() and uc_hook_add() have more arguments, which callers convert.

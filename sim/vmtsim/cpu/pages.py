@@ -3,43 +3,19 @@
 from __future__ import annotations
 
 import ctypes
-import mmap
 from typing import TYPE_CHECKING
 
-from vmtsim.cpu.interface import Access, CpuFault
+from vmtsim.cpu.frames import Frames, Memory
+from vmtsim.cpu.interface import PAGE, Access, CpuFault
 from vmtsim.cpu.library import LIBRARY, uc
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from vmtsim.cpu.library import Processor
 
-PAGE = 4096
 _SHIFT, _OFFSET = 12, 4095
-_LARGE = 1 << 20  # bytes that are read without first checking whether they are mapped
-_SMALL = 256  # bytes: a buffer of such a size is kept
-_SMALL_MEMORY = 4 * PAGE  # bytes: memory of at most this size is kept when it is unmapped,
-_MOST_SPARE = 32  # this many of each size
-
-
-def own_memory(size: int) -> mmap.mmap:
-    """Return memory full of zeroes, which a child of this process copies like all other memory."""
-    return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-
-
-class _Memory:
-    """Memory of this process for some pages of the guest, filled with zeroes."""
-
-    def __init__(self, size: int) -> None:
-        self.size = size
-        self._content = memory = own_memory(size)
-        self.place = ctypes.c_void_p(ctypes.addressof(ctypes.c_char.from_buffer(memory)))
-        view = memoryview(memory)
-        self.pages = [view[start : start + PAGE] for start in range(0, size, PAGE)]
-
-    def clear(self) -> None:
-        """Fill it with zeroes."""
-        self._content[:] = bytes(self.size)
+_DATA = uc.UC_PROT_READ | uc.UC_PROT_WRITE
 
 
 class Pages:
@@ -47,17 +23,15 @@ class Pages:
 
     pointer_size: int
 
-    def __init__(self, engine: Processor) -> None:
+    def __init__(self, engine: Processor, framed: Sequence[range]) -> None:
+        """``framed`` are the ranges of addresses that get single pages: see ``Frames``."""
         self._uc = engine
         self._handle = engine.handle
         self._mem_read = LIBRARY.uc_mem_read
         self._mem_write = LIBRARY.uc_mem_write
-        self._buffers: dict[int, ctypes.Array[ctypes.c_char]] = {}  # by size
-        # A word that is read often; this avoids a new buffer for each read.
-        self._word = ctypes.c_uint64(0)
-        self._word_at = ctypes.c_void_p(ctypes.addressof(self._word))
-        self._memory: dict[int, _Memory] = {}  # by the address at which it was mapped
-        self._spare: dict[int, list[_Memory]] = {}  # by size: not mapped now, and zero
+        self._byte = ctypes.create_string_buffer(1)
+        self._memory: dict[int, Memory] = {}  # by the address at which it was mapped
+        self._frames = Frames(engine, framed)
         self._pages: dict[int, memoryview] = {}  # by page number: what can be read,
         self._writable: dict[int, memoryview] = {}  # and what can be written
         self._readonly_from, self._readonly_to = 1 << 64, 0
@@ -65,33 +39,30 @@ class Pages:
 
     def map(self, address: int, size: int, protection: int) -> None:
         """Map pages, filled with zeroes."""
-        spare = self._spare.get(size)
-        memory = spare.pop() if spare else _Memory(size)
-        self._uc.mem_map_ptr(address, size, protection, memory.place)
-        self._memory[address] = memory
+        pool = self._frames.pool(address) if protection == _DATA else None
+        if pool is not None:
+            contents = self._frames.map(pool, address, size)
+        else:
+            self._memory[address] = memory = Memory(size)
+            self._uc.mem_map_ptr(address, size, protection, memory.place)
+            contents = memory.pages
         self._pages.update(
-            zip(range(address >> _SHIFT, (address + size) >> _SHIFT), memory.pages, strict=True)
+            zip(range(address >> _SHIFT, (address + size) >> _SHIFT), contents, strict=True)
         )
         self._note(address, size, protection)
 
     def unmap(self, address: int, size: int) -> None:
         """Unmap pages."""
-        self._uc.mem_unmap(address, size)
+        pool = self._frames.pool(address)
+        if pool is not None and address not in self._memory:
+            self._frames.unmap(pool, address, size)
+        else:
+            self._uc.mem_unmap(address, size)
+            self._memory.pop(address, None)
         self._readonly.pop(address, None)
-        for page in range(address // PAGE, (address + size) // PAGE):
+        for page in range(address >> _SHIFT, (address + size) >> _SHIFT):
             self._pages.pop(page, None)
             self._writable.pop(page, None)
-        memory = self._memory.get(address)
-        if memory is not None and memory.size == size:
-            del self._memory[address]
-            self._keep(memory)
-
-    def _keep(self, memory: _Memory) -> None:
-        """Keep small memory for the next ``map``: new memory from the system takes long."""
-        spare = self._spare.setdefault(memory.size, [])
-        if memory.size <= _SMALL_MEMORY and len(spare) < _MOST_SPARE:
-            memory.clear()
-            spare.append(memory)
 
     def protect(self, address: int, size: int, protection: int) -> None:
         """Change the protection of pages."""
@@ -160,8 +131,7 @@ class Pages:
                     size=len(data),
                     mapped=True,
                 )
-        if data and self._mem_write(self._handle, address, data, len(data)):
-            raise self._outside(Access.WRITE, address, len(data))
+        self._store(address, data)
 
     def read(self, address: int, size: int) -> bytes:
         """Return memory, independent of its protection; CpuFault if it is not mapped."""
@@ -174,16 +144,7 @@ class Pages:
             parts = self._parts(self._pages, address, size)
             if parts is not None:
                 return b"".join(parts)
-        if size > _LARGE:
-            self._check_mapped(address, size)
-        buffer = self._buffers.get(size)
-        if buffer is None:
-            buffer = ctypes.create_string_buffer(size)
-            if size <= _SMALL:
-                self._buffers[size] = buffer
-        if self._mem_read(self._handle, address, buffer, size):
-            raise self._outside(Access.READ, address, size)
-        return buffer.raw
+        return b"".join(self._by_page(address, size))
 
     def write(self, address: int, data: bytes) -> None:
         """Change memory, independent of its protection; CpuFault if it is not mapped."""
@@ -196,29 +157,29 @@ class Pages:
                 return
             if self._spread(address, data):
                 return
-        if data and self._mem_write(self._handle, address, data, len(data)):
-            raise self._outside(Access.WRITE, address, len(data))
+        self._store(address, data)
 
-    def _check_mapped(self, address: int, size: int) -> None:
-        """Fault for a range that is not entirely mapped, before memory is allocated for it."""
-        first = address
-        for start, last, _protection in sorted(self._uc.mem_regions()):
-            if start <= first <= last:
-                first = last + 1
-        if first < address + size:
-            raise CpuFault("page fault", 0, access=Access.READ, address=first, size=size)
+    def _by_page(self, address: int, size: int) -> Iterator[bytes]:
+        """Read by the library, page by page; CpuFault at the first one that is not mapped."""
+        for place, start, end in self._frames.places(address, size):
+            buffer = ctypes.create_string_buffer(end - start)
+            if self._mem_read(self._handle, place, buffer, end - start):
+                raise CpuFault(
+                    "page fault", 0, access=Access.READ, address=address + start, size=size
+                )
+            yield buffer.raw
 
-    def _outside(self, access: Access, address: int, size: int) -> CpuFault:
-        """Return the fault for a range that is not entirely mapped, at its first missing byte."""
-        first = address
-        end = address + size
-        regions = sorted(self._uc.mem_regions())
-        for start, last, _protection in regions:
-            if start <= first <= last:
-                first = last + 1
-        if first >= end:
-            first = address
-        return CpuFault("page fault", 0, access=access, address=first, size=size)
+    def _store(self, address: int, data: bytes) -> None:
+        """Write by the library; CpuFault, and nothing is written, unless all is mapped."""
+        size = len(data)
+        places = list(self._frames.places(address, size))
+        for place, start, _end in places:
+            if self._mem_read(self._handle, place, self._byte, 1):
+                raise CpuFault(
+                    "page fault", 0, access=Access.WRITE, address=address + start, size=size
+                )
+        for place, start, end in places:
+            self._mem_write(self._handle, place, data[start:end], end - start)
 
     def forget_code(self, start: int, end: int) -> None:
         """Drop translated code of this range."""
@@ -232,6 +193,4 @@ class Pages:
             end = offset + self.pointer_size
             if end <= PAGE:
                 return int.from_bytes(page[offset:end], "little")
-        if self._mem_read(self._handle, address, self._word_at, self.pointer_size):
-            raise self._outside(Access.READ, address, self.pointer_size)
-        return self._word.value
+        return int.from_bytes(self.read(address, self.pointer_size), "little")

@@ -49,8 +49,7 @@ class Shadow:
         self._cpu = cpu
         self._word = cpu.pointer_size
         layout = cpu.layout
-        middle = (layout.heap + layout.heap_end) // 2
-        self.start = middle >> _PAGE_SHIFT << _PAGE_SHIFT
+        self.start = layout.heap_middle
         self.end = layout.heap_end
         self.found: Callable[[int, int, int, str], None] = _ignore
         self._pages: dict[int, _Object] = {}

@@ -220,7 +220,7 @@ def test_uninitialised_bytes_sent_to_host_are_named_with_trap_line(load: Load) -
 
 
 def test_copy_before_object_keeps_its_marks() -> None:
-    layout = SimpleNamespace(heap=0, heap_end=0x20000)
+    layout = SimpleNamespace(heap=0, heap_middle=0x10000, heap_end=0x20000)
     cpu: Any = SimpleNamespace(layout=layout, pointer_size=8, watch_accesses=lambda *_: None)
     shadow = Shadow(cpu)
     first, second = shadow.start + 0x1000 - 16, shadow.start + 0x3000 - 16
