@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from vmtgen.common.dataclass import dataclass, field, replace
 
+from vmtsim.core.garbage import collected_at_end
 from vmtsim.cpu import CpuFault, CpuStuck, make_cpu
-from vmtsim.kernel.clock import Clock
+from vmtsim.kernel.clock import NEVER, Clock
 from vmtsim.kernel.dispatch import Dispatch
 from vmtsim.kernel.errors import KernelPanic, Spinning, Unmodelled
 from vmtsim.kernel.facts import Kind, Owner, Place, Side
@@ -289,7 +290,8 @@ class Kernel:
         Raises KernelPanic, also for faults of guest code; Unmodelled; Stalled; Halted.
         """
         try:
-            return self.scheduler.run(done) if until is None else self.scheduler.run(done, until)
+            with collected_at_end():
+                return self.scheduler.run(done, NEVER if until is None else until)
         except CpuFault as fault:
             raise self._fault(fault) from fault
         except CpuStuck as stuck:
