@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from ruamel.yaml import YAML
-from vmtctl import settings
+from vmtctl import guest, settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,7 +30,7 @@ def writable(tree: Any, prefix: str = "") -> Iterator[str]:
 def test_settings_are_the_writable_nodes_of_the_specs() -> None:
     spec: Any = YAML(typ="safe").load(SPEC)
     names = {name.replace(".children.", ".") for name in writable(spec["sysctl"])}
-    assert names - OTHERS == set(settings.NAMES)
+    assert names - OTHERS == set(settings.NAMES[guest.TREE])
     assert names >= OTHERS
 
 

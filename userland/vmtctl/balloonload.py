@@ -82,7 +82,7 @@ def _load(context: Context, path: str, *, loaded: bool, current: bool) -> None:
         )
     context.step(f"attached {balloon.DEVICE}")
     record.write(context, balloon.MODULE, path)
-    settings.apply_balloon(context)
+    settings.apply(context, tree=balloon.TREE)
 
 
 def _put_back(path: str, *, ok: bool) -> str:

@@ -11,31 +11,30 @@ from vmtctl import balloon, guest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from vmtctl.context import Context
 
 FILE = "/etc/sysctl.conf"
 
-# The nodes below machdep.vmt0 that hold a setting (specs/vmt/driver.yaml). Not among them: net.dns,
+# The nodes below each tree that hold a setting (specs/*/driver.yaml). Not among them: net.dns,
 # which follows resolv.conf(5), and the nodes that start an action.
-NAMES = (
-    "clock_sync.period",
-    "clock_sync.follow_host",
-    "backup.freeze",
-    "backup.scripts",
-    "backup.require_scripts",
-    "info.memory_period",
-    "net.primary",
-    "net.exclude",
-)
-# The same below machdep.vmmemctl0 (specs/vmmemctl/driver.yaml).
-BALLOON_NAMES = ("floor",)
+NAMES = {
+    guest.TREE: (
+        "clock_sync.period",
+        "clock_sync.follow_host",
+        "backup.freeze",
+        "backup.scripts",
+        "backup.require_scripts",
+        "info.memory_period",
+        "net.primary",
+        "net.exclude",
+    ),
+    balloon.TREE: ("floor",),
+}
 
 
-def persisted(
-    text: str | None, tree: str = guest.TREE, names: Sequence[str] = NAMES
-) -> dict[str, str]:
+def persisted(text: str | None, tree: str = guest.TREE) -> dict[str, str]:
     """Return the settings in a sysctl.conf(5), by their name below ``tree``.
 
     The last line of each wins, as it does at boot.
@@ -44,7 +43,7 @@ def persisted(
     for line in (text or "").splitlines():
         node, equals, value = line.partition("#")[0].partition("=")
         name = node.strip().rstrip("?").rstrip().removeprefix(f"{tree}.")
-        if equals and name in names and name != node.strip():
+        if equals and name in NAMES[tree] and name != node.strip():
             found[name] = value.strip()
     return found
 
@@ -52,36 +51,27 @@ def persisted(
 def current(context: Context) -> dict[str, str]:
     """Return the settings of the driver in charge; none where vmt0 is not attached."""
     nodes, _ = guest.driver_nodes(context)
-    return {name: nodes[name] for name in NAMES if name in nodes}
+    return {name: nodes[name] for name in NAMES[guest.TREE] if name in nodes}
 
 
-def apply(context: Context, kept: Mapping[str, str] | None = None) -> None:
-    """Apply the settings in /etc/sysctl.conf, or the previous ones, ``kept``.
+def apply(context: Context, kept: Mapping[str, str] | None = None, tree: str = guest.TREE) -> None:
+    """Apply the settings in /etc/sysctl.conf, or the previous ones, ``kept``, to a driver.
 
     A setting that cannot be set is a warning: the driver works without it.
     """
-    values = {**persisted(context.read(FILE)), **(kept or {})}
-    nodes = {} if context.dry_run or not values else guest.driver_nodes(context)[0]
-    for name in NAMES:
-        if name not in values or (name in nodes and _same(values[name], nodes[name])):
+    values = {**persisted(context.read(FILE), tree), **(kept or {})}
+    nodes = {} if context.dry_run or not values else guest.sysctls(context, tree)[0]
+    for name in NAMES[tree]:
+        node = f"{tree}.{name}"
+        if name not in values or (node in nodes and _same(values[name], nodes[node])):
             continue
-        what = f"set {_in_words(name, values[name])}"
+        what = f"set {_in_words(node, values[name])}"
         if context.dry_run:
             context.step(what)
-        elif name not in nodes:
+        elif node not in nodes:
             context.detail(f"the driver in charge has no {name}")
         else:
-            _set(context, f"{guest.TREE}.{name}", values[name], what)
-
-
-def apply_balloon(context: Context) -> None:
-    """Set in the balloon's driver what /etc/sysctl.conf says; a failure is a warning."""
-    values = persisted(context.read(FILE), balloon.TREE, BALLOON_NAMES)
-    nodes = guest.sysctls(context, balloon.TREE)[0] if values else {}
-    for name, value in values.items():
-        node = f"{balloon.TREE}.{name}"
-        if node not in nodes or not _same(value, nodes[node]):
-            _set(context, node, value, f"set {node} to {value}")
+            _set(context, node, values[name], what)
 
 
 def _set(context: Context, node: str, value: str, what: str) -> None:
@@ -113,11 +103,12 @@ def _number(text: str) -> int | None:
         return None
 
 
-def _in_words(name: str, value: str) -> str:
+def _in_words(node: str, value: str) -> str:
     from vmtctl import clocks
 
+    name = node.removeprefix(f"{guest.TREE}.")
     branch, _, leaf = name.partition(".")
     number = _number(value)
     if branch == clocks.BRANCH and number is not None:
         return clocks.described(leaf, number)
-    return f"{name} to {value!r}"
+    return f"{name} to {value if number is not None else repr(value)}"

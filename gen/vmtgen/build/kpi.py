@@ -173,7 +173,7 @@ def _numbers(data: bytes, machine: str) -> list[int]:
     layout = LAYOUTS[Machine(machine)]
     header = layout.unpack_header(data)
     headers = [
-        SectionHeader._make(layout.section.unpack_from(data, header.shoff + i * header.shentsize))
+        SectionHeader(*layout.section.unpack_from(data, header.shoff + i * header.shentsize))
         for i in range(header.shnum)
     ]
     names = headers[header.shstrndx]

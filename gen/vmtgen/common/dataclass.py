@@ -7,8 +7,8 @@ with many instances; the other methods need no compiler.
 
 msgspec.Struct makes a class in 15 us and an instance in 0.07 us instead of 0.55, but importing it
 takes 23 ms, because it imports inspect, typing_extensions, uuid, decimal and datetime.  A short run
-would take almost a tenth longer, ``vmtgen lint`` a fifth.  Besides, a field that is written takes four
-times as long, and no field can be left out of ``==`` or repr().  ``python -m bench.records``
+would take almost a tenth longer, ``vmtgen lint`` a fifth.  Besides, a field that is written takes
+four times as long, and no field can be excluded from ``==`` or repr().  ``python -m bench.records``
 measures all this.
 
 Use it exactly as the standard library's, which is what type checkers take it for.  What no class
@@ -97,8 +97,6 @@ def _asdict(record: Any) -> dict[str, Any]:
 def _plain(value: Any) -> Any:
     if _is_dataclass(value) and not isinstance(value, type):
         return _asdict(value)
-    if isinstance(value, tuple) and hasattr(value, "_fields"):  # typing.NamedTuple
-        return type(value)(*map(_plain, value))
     if isinstance(value, (list, tuple)):
         return type(value)(map(_plain, value))
     if isinstance(value, dict):

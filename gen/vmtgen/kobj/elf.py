@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import struct
 from functools import cache
-from typing import NamedTuple
 
+from vmtgen.common.dataclass import dataclass
 from vmtgen.kobj.model import Machine
 
 SHN_UNDEF = 0
@@ -31,7 +31,8 @@ KINDS = {
 }
 
 
-class Header(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Header:
     """Elf32_Ehdr or Elf64_Ehdr without the program header fields."""
 
     ident: bytes
@@ -44,7 +45,8 @@ class Header(NamedTuple):
     shstrndx: int
 
 
-class SectionHeader(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class SectionHeader:
     """Elf32_Shdr or Elf64_Shdr."""
 
     name: int
@@ -59,7 +61,8 @@ class SectionHeader(NamedTuple):
     entsize: int
 
 
-class Layout(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Layout:
     """The structures of one ELF class, little-endian."""
 
     header: struct.Struct

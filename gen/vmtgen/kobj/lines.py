@@ -85,9 +85,7 @@ def with_region_offsets(module: Module) -> bytes:
     layout = elf.LAYOUTS[module.machine]
     header = layout.unpack_header(data)
     headers = [
-        elf.SectionHeader._make(
-            layout.section.unpack_from(data, header.shoff + i * header.shentsize)
-        )
+        elf.SectionHeader(*layout.section.unpack_from(data, header.shoff + i * header.shentsize))
         for i in range(header.shnum)
     ]
     (table,) = [h for h in headers if h.type == 2]

@@ -164,7 +164,7 @@ def _section_headers(
 ) -> tuple[elf.SectionHeader, ...]:
     layout = elf.LAYOUTS[machine].section
     raw = _slice(data, header.shoff, header.shnum * layout.size, 238)
-    return tuple(elf.SectionHeader._make(fields) for fields in layout.iter_unpack(raw))
+    return tuple(elf.SectionHeader(*fields) for fields in layout.iter_unpack(raw))
 
 
 def _one_symbol_table(headers: Sequence[elf.SectionHeader]) -> elf.SectionHeader:

@@ -35,9 +35,8 @@ KEY_NAMES = {
 BINARY_KEYS = frozenset({IP_V1, DISK_FREE, MEMORY, IP_V2, IP_V3, DETAILED})
 
 # Short names of open-vm-tools lib/include/guest_os.h that a BSD guest can send.
-_SHORT = re.compile(
-    r"(?:FreeBSD|other(?:-64)?|freeBSD(?:1[1-5])?(?:-64)?|arm-(?:freeBSD1[3-5]|other)-64)\Z"
-)
+# Texts, because re compiles them at the first use: few runs send such a key.
+_SHORT = r"(?:FreeBSD|other(?:-64)?|freeBSD(?:1[1-5])?(?:-64)?|arm-(?:freeBSD1[3-5]|other)-64)\Z"
 _DETAIL_KEYS = (
     "architecture",
     "bitness",
@@ -50,7 +49,7 @@ _DETAIL_KEYS = (
     "kernelVersion",
     "prettyName",
 )
-_PAIR = re.compile(r"(\w+)='((?:[^'\\]|\\['\\])*)'(?: |\Z)")
+_PAIR = r"(\w+)='((?:[^'\\]|\\['\\])*)'(?: |\Z)"
 
 
 class ValueProblem(ValueError):  # noqa: N818 - it is no error of this program
@@ -85,11 +84,11 @@ def _detailed(value: bytes) -> dict[str, Any]:
     pairs: dict[str, str] = {}
     position = 0
     while position < len(text):
-        match = _PAIR.match(text, position)
+        match = re.match(_PAIR, text[position:])
         if match is None or match[1] not in _DETAIL_KEYS:
             raise ValueProblem(f"detail string at {position}: {text[position : position + 20]!r}")
         pairs[match[1]] = re.sub(r"\\(.)", r"\1", match[2])
-        position = match.end()
+        position += match.end()
     order = [_DETAIL_KEYS.index(name) for name in pairs]
     if text.endswith(" ") or order != sorted(order):
         raise ValueProblem("detail keys come in their order, without a space at the end")
@@ -189,7 +188,7 @@ class GuestInfo:
 
     def _short_name(self, name: str) -> None:
         """Handle a name that VMware's table lacks: it is stored, and hostd logs a message (E13)."""
-        if _SHORT.match(name):
+        if re.match(_SHORT, name):
             return
         self._context.log(f"Unable to convert Vigor value '{name}'")
         if self._context.options.strict_os_names:
@@ -205,7 +204,7 @@ class GuestInfo:
         detailed = self.decoded.get(DETAILED, {})
         short = detailed.get("short") or self.decoded.get(OS_SHORT, "")
         full = detailed.get("full") or self.decoded.get(OS_FULL, "")
-        return (short if _SHORT.match(short) else "", full)
+        return (short if re.match(_SHORT, short) else "", full)
 
     def set_disks(self, data: bytes) -> None:
         """Store SetGuestDiskInfo's JSON; raises ValueProblem."""

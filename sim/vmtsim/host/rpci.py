@@ -37,16 +37,16 @@ TWO_ARGUMENTS = b"0 Two and exactly two arguments expected"
 MALFORMED = b"0 Invalid argument"
 
 _APPLICATION = rb"toolbox(?:-dnd)?"
-_NUMBER = re.compile(rb"\d{1,10}\Z")
-# Capabilities with a value: the format of the value.
-_CAPABILITIES: dict[str, re.Pattern[bytes]] = {
-    "hgfs_server": re.compile(_APPLICATION + rb" [01]\Z"),
-    "features": re.compile(rb"\d+=\d+(?: \d+=\d+)*\Z"),
-    "guest_conf_directory": re.compile(rb".+\Z", re.DOTALL),
-    "resolution_server": re.compile(_APPLICATION + rb" [01]\Z"),
-    "display_topology_set": re.compile(rb"[012]\Z"),
-    "display_global_offset": re.compile(rb"[01]\Z"),
-    "resolution_set": re.compile(rb"[01]\Z"),
+_NUMBER = rb"\d{1,10}\Z"
+# Capabilities with a value: the format of the value, compiled at the first use.
+_CAPABILITIES = {
+    "hgfs_server": _APPLICATION + rb" [01]\Z",
+    "features": rb"\d+=\d+(?: \d+=\d+)*\Z",
+    "guest_conf_directory": rb"(?s).+\Z",
+    "resolution_server": _APPLICATION + rb" [01]\Z",
+    "display_topology_set": rb"[012]\Z",
+    "display_global_offset": rb"[01]\Z",
+    "resolution_set": rb"[01]\Z",
     "dnd_version": _NUMBER,
     "copypaste_version": _NUMBER,
 }
@@ -221,7 +221,7 @@ class Rpci:
         pattern = _CAPABILITIES[name]
 
         def take(arguments: bytes) -> bytes:
-            if not pattern.match(arguments):
+            if not re.match(pattern, arguments):
                 raise ValueProblem(f"value {arguments!r}", "rpci-arguments")
             text = arguments.decode("utf-8", "replace")
             self._tools.set_capability(name, text)
@@ -336,6 +336,6 @@ class Rpci:
 
 
 def _number(text: bytes) -> int:
-    if not _NUMBER.match(text) or int(text) > 0xFFFFFFFF:
+    if not re.match(_NUMBER, text) or int(text) > 0xFFFFFFFF:
         raise ValueProblem(f"number {text!r}", "rpci-arguments")
     return int(text)

@@ -17,7 +17,7 @@ _HEADER = struct.Struct("<IHIIIIBIIIQII")
 _MAGIC = 0xD00D0001
 _VERSION = 5
 # `OK ERROR ADDITIONAL ` and the text, which ends in a NUL; `#` begins a binary answer.
-_ANSWER = re.compile(rb"OK (\d+) (\d+) (?:#|[^\0]*\0?\Z)", re.DOTALL)
+_ANSWER = rb"(?s)OK (\d+) (\d+) (?:#|[^\0]*\0?\Z)"
 
 
 def tools_state(cookie: int) -> bytes:
@@ -35,5 +35,5 @@ def is_vix(message: bytes) -> bool:
 
 def is_ready(reply: bytes) -> bool:
     """Return whether an answer to GET_TOOLS_STATE means that the guest accepts VIX commands."""
-    answer = _ANSWER.match(reply)
+    answer = re.match(_ANSWER, reply)
     return answer is not None and int(answer[1]) == 0

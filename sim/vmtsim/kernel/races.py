@@ -19,7 +19,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vmtgen.kobj.debuginfo import DebugInfo
 from vmtgen.kobj.errors import KobjError
 
 from vmtsim.kernel.api import Subject
@@ -30,6 +29,8 @@ from vmtsim.kernel.ordering import Ordering, Task
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from vmtgen.kobj.debuginfo import DebugInfo
 
     from vmtsim.kernel.cells import Cell
     from vmtsim.kernel.facts import Place
@@ -106,6 +107,8 @@ class Races(Subject):
         """Watch the writable data of a module."""
         if self._order is None:
             return
+        from vmtgen.kobj.debuginfo import DebugInfo  # noqa: PLC0415 - most runs need none of it
+
         twin = module.module.path.with_name(module.module.path.name + ".debug")
         try:
             self._info[module.name] = DebugInfo.read(twin)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _RIGHT = 54
 _LONGEST = 72
-_ERRNO = re.compile(r"E[A-Z0-9]+ \(-?[0-9]+\)")  # the format of administrator.describe_errno
+_ERRNO = r"E[A-Z0-9]+ \(-?[0-9]+\)"  # the format of administrator.describe_errno
 # An answer that comes later than this (ns) gets a separate line with its time.
 _PROMPT = 100_000_000
 
@@ -176,7 +176,7 @@ def _answer_to_guest(event: Event) -> Row | None:
     result = str(event["result"])
     if result == "0":
         return None
-    failed = _ERRNO.fullmatch(result) is not None
+    failed = re.fullmatch(_ERRNO, result) is not None
     return Row(event.at, "guest", f"{_command(event)}: {result}",
                source=DRIVER, target=DRIVER, good=not failed)  # fmt: skip
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from vmtgen.build.compile import Built, build_module
+from vmtgen.common.dataclass import asdict
 from vmtgen.kobj import Machine
 from vmtgen.kobj.elf import LAYOUTS, SectionHeader, string_at
 
@@ -50,7 +51,7 @@ class Editor:
         header = self.layout.unpack_header(self.data)
         size = self.layout.section.size
         return [
-            SectionHeader._make(self.layout.section.unpack_from(self.data, header.shoff + i * size))
+            SectionHeader(*self.layout.section.unpack_from(self.data, header.shoff + i * size))
             for i in range(header.shnum)
         ]
 
@@ -63,8 +64,8 @@ class Editor:
     def section(self, which: int | str, /, **fields: int) -> None:
         index = self.index(which) if isinstance(which, str) else which
         place = self.layout.unpack_header(self.data).shoff + index * self.layout.section.size
-        changed = self.sections[index]._replace(**fields)
-        self.layout.section.pack_into(self.data, place, *changed)
+        changed = {**asdict(self.sections[index]), **fields}
+        self.layout.section.pack_into(self.data, place, *changed.values())
 
     def size(self, name: str) -> int:
         return self.sections[self.index(name)].size
