@@ -19,7 +19,7 @@ import hypothesis
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
 
 ROOT = Path(__file__).resolve().parent.parent
 # Under nohup, or in the background of a script, these are ignored, also by the commands that tests
@@ -119,6 +119,22 @@ def pytest_report_header() -> str:
     return f"order of the tests: TEST_ORDER={os.environ['TEST_ORDER']}"
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Let every second worker of pytest-xdist import the files in reverse.
+
+    Without byte code from an earlier run each worker then compiles half of them, and reads the
+    other half; in the same order each would compile all of them.
+    """
+    report = yield
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0")
+    if isinstance(collector, pytest.Directory) and int(worker.removeprefix("gw")) % 2:
+        report.result.reverse()
+    return report
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Shuffle the files, and the tests of each file: no test may depend on another.
@@ -129,7 +145,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     files: dict[Path, list[pytest.Item]] = {}
     for item in items:
         files.setdefault(item.path, []).append(item)
-    groups = list(files.values())
+    groups = [files[path] for path in sorted(files)]  # whatever the order of the imports
     order.shuffle(groups)
     for group in groups:
         order.shuffle(group)

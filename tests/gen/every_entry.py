@@ -22,6 +22,8 @@ from vmtgen.common.located import LocatedErrors, load_yaml
 from vmtgen.compiler import generate
 from vmtgen.targets import load_targets
 
+from tests import kept
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -150,6 +152,9 @@ class SpecsTrial:
         finally:
             self._write(change.spec, self.data[change.spec])
 
+    def _compiled(self) -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run(self.command, capture_output=True, check=False)
+
     def trouble(self, change: Change) -> str:
         """Return the error in the result of a change, or ""."""
         try:
@@ -161,8 +166,8 @@ class SpecsTrial:
         except Exception as error:
             return f"{type(error).__name__}: {error}"
         if made not in self.known:
-            done = subprocess.run(self.command, capture_output=True, text=True, check=False)
-            self.known[made] = done.stderr if done.returncode else ""
+            done = kept.run(self.command, Path(self.command[-1]), self._compiled)
+            self.known[made] = done.stderr.decode() if done.returncode else ""
         return self.known[made]
 
 

@@ -78,7 +78,7 @@ def mutants() -> tuple[Mutant, ...]:
             entry.get("sample", False),
         )
         for table, module in _TABLES.items()
-        for entry in load_yaml(HERE / table).plain()
+        for entry in load_yaml(HERE / table, keep=True).plain()
     )
 
 
