@@ -14,6 +14,7 @@ import pytest
 from vmtsim.scenario.script import shipped
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from stage import SourceTree
@@ -41,16 +42,6 @@ _MICROSECONDS = re.compile(r"(-?\d+) us$")
 def _to_milliseconds(found: re.Match[str]) -> str:
     """The time that reading two clocks takes is in the microseconds and depends on the machine."""
     return f"{round(int(found[1]) / 1000)} ms"
-
-
-@pytest.fixture(scope="session")
-def modules(bench: SourceTree, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The driver for each machine."""
-    out = tmp_path_factory.mktemp("machines")
-    for machine in NAMES:
-        built = bench.run("vmtgen", "build", "--machine", machine, "--out", out)
-        assert built.returncode == 0, built.stderr
-    return {machine: out / "11.0" / machine / "vmt.kmod" for machine in NAMES}
 
 
 def _conversation(trace: Path, machine: str) -> list[dict[str, Any]]:
@@ -93,15 +84,12 @@ def _conversation(trace: Path, machine: str) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("name", sorted(shipped()))
 def test_all_machines_send_the_same_messages(
-    modules: dict[str, Path], bench: SourceTree, name: str, tmp_path: Path
+    played: Callable[[str, str], tuple[int, str, Path]], name: str
 ) -> None:
     conversations: dict[str, list[dict[str, Any]]] = {}
     status: dict[str, int] = {}
-    for machine, module in modules.items():
-        trace = tmp_path / f"{machine}.jsonl"
-        words = ("--scenario", name, "--summary", "--trace", trace)
-        run = bench.run("vmtsim", "run", module, *words)
-        status[machine] = run.returncode
+    for machine in NAMES:
+        status[machine], _, trace = played(machine, name)
         conversations[machine] = _conversation(trace, machine)
     assert len(conversations["amd64"]) >= 30
     for machine in OTHERS:
