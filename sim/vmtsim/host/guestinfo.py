@@ -6,12 +6,11 @@ Keys and forms: open-vm-tools lib/include/guestInfo.h and services/plugins/guest
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import re
 from typing import TYPE_CHECKING, Any
 
-from vmtsim.host import memory, nic
+from vmtsim.host import nic
 
 if TYPE_CHECKING:
     from vmtsim.host.context import Context
@@ -134,7 +133,7 @@ def _disk(disk: dict[str, Any]) -> dict[str, Any]:
         raise ValueProblem(f"disk fields {', '.join(disk)}")
     try:
         name = base64.b64decode(disk["name"], validate=True).decode()
-    except (binascii.Error, UnicodeDecodeError):
+    except ValueError:  # also binascii.Error, UnicodeDecodeError
         raise ValueProblem(f"disk name {disk['name']!r} is not base64") from None
     free, size = int(disk["free"]), int(disk["size"])
     if not 0 <= free <= size:
@@ -160,6 +159,8 @@ class GuestInfo:
             if key in {IP_V1, IP_V2, IP_V3}:
                 return nic.decode(key, value)
             if key == MEMORY:
+                from vmtsim.host import memory  # noqa: PLC0415 - a short run has none
+
                 return memory.decode(value)
         except ValueError as error:
             raise ValueProblem(str(error)) from None

@@ -8,7 +8,6 @@ vmtgen.common.schema checks its arguments, whatever their source.  A new operati
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args, get_origin
 
@@ -346,6 +345,8 @@ class Operation(Verb):
         if self.arguments is Message:
             return self.plain([line] if line else [])
         try:
+            import shlex  # noqa: PLC0415 - scenarios give words, not lines
+
             return self.plain(shlex.split(line))
         except ValueError as error:
             raise ArgumentError(f"{error} (usage: {self.usage})") from None
