@@ -170,7 +170,7 @@ def test_call_into_unloaded_code_panics(function: str, rule: str) -> None:
 
 
 def test_kernel_calls_without_sleep_are_no_progress(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scheduler, "PATIENCE", 10_000)  # a million calls take seconds
+    monkeypatch.setattr(scheduler, "CALLS_WITHOUT_SLEEP", 10_000)  # a million calls take seconds
     with pytest.raises(Spinning, match="without sleeping"):
         _machine().call("calls_forever")
 
