@@ -27,6 +27,7 @@ from vmtsim.report import chart
 from vmtsim.report.session_text import Findings
 from vmtsim.scenario.script import parse
 
+from bench import remote
 from tests.patience import HANG
 
 if TYPE_CHECKING:
@@ -184,6 +185,14 @@ def test_concurrent_calls_of_two_vcpus_get_their_own_replies(start: Start) -> No
     assert served["vCPU 01"] > 120
     assert served["vCPU 02"] > 30
     assert play.rules() == []
+
+
+def test_bench_counts_what_guest_is_served(qemu: str, guest: Guest, tmp_path: Path) -> None:
+    found = remote.served(qemu, guest, tmp_path, commands=5)
+    # A command alone takes 7 calls, one more on the same channel 5; each stops the guest once.
+    assert found.calls >= 5 * 5
+    assert found.packets >= found.calls
+    assert found.seconds > 0
 
 
 def test_driver_survives_lost_channels_and_checkpoints(start: Start) -> None:
