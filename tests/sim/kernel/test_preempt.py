@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import pytest
+from vmtsim import cli
 from vmtsim.run.preempt import Preempt, drawn, written
+
+from tests.sim import modkit
 
 from .guestcode import MACHINES
 
@@ -102,3 +106,27 @@ def test_random_points_depend_on_seed() -> None:
     assert drawn(calls, 7, 3) == drawn(calls, 7, 3) != drawn(calls, 8, 3)
     assert set(drawn(calls, 7, 3)) <= set(calls)
     assert drawn([], 7, 3) == {}
+
+
+def test_every_single_preemption_of_clean_module_is_run(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["run", str(modkit.built("tally")), "--scenario", "alone"]
+    assert cli.main([*words, "--preempt", "all"]) == 0
+    out, progress = capsys.readouterr()
+    (runs, calls) = map(int, re.findall(r"in (\d+) runs, .* \((\d+) calls", out)[0])
+    assert runs > 5 * calls
+    assert f"vmtsim: call {calls} of {calls}, " in progress
+
+
+def test_lost_count_is_found_by_single_preemptions_alone(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The race detector is off, and no switch at a kernel call loses a count."""
+    words = ["run", str(modkit.built("tally", flags=("-DBUG=1",))), "--scenario", "alone"]
+    assert cli.main([*words, "--summary", "--seeds", "1:20"]) == 0
+    capsys.readouterr()
+    assert cli.main([*words, "--preempt", "all"]) == 3
+    out = " ".join(capsys.readouterr().out.split())
+    assert "finding driver-panic: tally: 5 of 6 counted" in out
+    (points,) = re.findall(r"replay vmtsim run .* --preempt (\d+\+\d+)", out)
+    assert cli.main([*words, "--summary", "--preempt", points]) == 3
+    assert "tally: 5 of 6 counted" in capsys.readouterr().out
