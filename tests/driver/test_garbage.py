@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import gc
-from typing import TYPE_CHECKING
+import weakref
+from typing import TYPE_CHECKING, Any
+
+from tests.driver.rig import Rig
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.driver.conftest import Make
 
 
@@ -29,3 +34,19 @@ def test_collector_does_not_run_while_a_machine_runs(rig: Make) -> None:
     machine.run(1)
     assert seen == [False]
     assert gc.isenabled()
+
+
+def test_machines_that_have_ended_are_collected(module: Path) -> None:
+    """Many short runs follow each other, and little else is created between them."""
+    before = gc.get_threshold()
+    gc.set_threshold(20_000, 5, 5)
+    try:
+        kernels: list[weakref.ref[Any]] = []
+        for _ in range(60):
+            machine = Rig(module)
+            for _ in range(5):
+                machine.run(0.1)
+            kernels.append(weakref.ref(machine.kernel))
+        assert sum(each() is not None for each in kernels) < 40
+    finally:
+        gc.set_threshold(*before)

@@ -17,7 +17,7 @@ from vmtsim.campaign.bundle import ModuleBundle
 from vmtsim.campaign.injector import Injection, Injector
 from vmtsim.campaign.sometimes import Watch, expected
 from vmtsim.campaign.subject import Setup, subject_of
-from vmtsim.core.garbage import collected_at_end
+from vmtsim.core.garbage import collector_paused
 from vmtsim.core.trace import Trace
 from vmtsim.kernel.clock import SECOND
 from vmtsim.kernel.errors import Unmodelled
@@ -248,7 +248,7 @@ def play(
     module: Path, seed: int, setup: Setup | None = None, *, keep_trace: bool = False
 ) -> Played:
     """Run ``seed`` and return its result; a failure of the simulator has status 70."""
-    with collected_at_end():
+    with collector_paused():
         return _play(module, seed, setup or Setup(), keep_trace=keep_trace)
 
 

@@ -1,4 +1,4 @@
-"""Disables Python's cycle collector during code that creates no cycles.
+"""Pauses Python's cycle collector during code that creates no cycles.
 
 Kernel calls and traps create no reference cycles.  A simulation is one large
 cycle of many thousand objects: while it lives, the collector would scan them without effect.
@@ -15,8 +15,13 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def collected_at_end() -> Iterator[None]:
-    """Disable the collector in the block; at its end, collect only new objects."""
+def collector_paused() -> Iterator[None]:
+    """Pause the collector in the block.
+
+    Python counts the objects that the block creates, so a collection that is due follows the
+    block.  No explicit one: it would set the count back to 0, and a process that runs many short
+    simulations would never collect those that have ended.
+    """
     if not gc.isenabled():
         yield
         return
@@ -25,4 +30,3 @@ def collected_at_end() -> Iterator[None]:
         yield
     finally:
         gc.enable()
-        gc.collect(0)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from vmtgen.common.dataclass import dataclass, field, replace
 
-from vmtsim.core.garbage import collected_at_end
+from vmtsim.core.garbage import collector_paused
 from vmtsim.cpu import CpuFault, CpuStuck, make_cpu
 from vmtsim.kernel.clock import NEVER, Clock
 from vmtsim.kernel.dispatch import Dispatch
@@ -290,7 +290,7 @@ class Kernel:
         Raises KernelPanic, also for faults of guest code; Unmodelled; Stalled; Halted.
         """
         try:
-            with collected_at_end():
+            with collector_paused():
                 return self.scheduler.run(done, NEVER if until is None else until)
         except CpuFault as fault:
             raise self._fault(fault) from fault
