@@ -68,7 +68,7 @@ def _making(library: str) -> Callable[[], float]:
 def _use(library: str, statement: str, *, frozen: bool = True) -> Callable[[], float]:
     cls = _made(library, frozen=frozen)
     for _ in range(_CLASSES):
-        cls(1, 2)  # ours compiles a constructor for many
+        cls(1, 2)  # vmtgen's compiles a constructor for many
     names = {"C": cls, "x": cls(1, [2]), "y": cls(1, [2])}
     timer = timeit.Timer("; ".join([statement] * 10), globals=names, timer=time.process_time)
     return lambda: timer.timeit(2000) / 20_000

@@ -1,6 +1,6 @@
 """Keeps what a compiler made, in build/.cache: an unchanged source is not compiled again.
 
-The builder keeps objects itself, but not those whose headers lie in a directory that it does not
+The builder keeps objects itself, but not those whose headers are in a directory that it does not
 know: a NetBSD source tree, or one that a test writes.  The analyzers have no such cache at all.
 The key is everything that the compiler reads: its program, its flags, and each file of the
 directories of the source and of the headers.  Where a directory lies is no part of it.
@@ -60,7 +60,7 @@ def run(
     """
     where = directory or Path()
     places = dict.fromkeys([source.parent, *_included(command)])
-    # The longest first: a directory may lie in another one.
+    # The longest first: a directory may be in another one.
     names = {
         str(place): f"<{number}:{_contents(where / place)}>"
         for number, place in enumerate(sorted(places, key=lambda each: -len(str(each))))

@@ -156,7 +156,7 @@ def main() -> int:
     parser.add_argument("--kind", action="append", choices=KINDS, help="only this one (all)")
     base = getattr(sys, "_base_executable", sys.executable)
     parser.add_argument("--python", default=base, help=f"for the clones ({base})")
-    parser.add_argument("arguments", nargs="*", metavar="ARGUMENT", help="for pytest, behind --")
+    parser.add_argument("arguments", nargs="*", metavar="ARGUMENT", help="for pytest, after --")
     args = parser.parse_args()
     rows: list[Row] = []
     print(HEADER, flush=True)

@@ -1,6 +1,6 @@
 """Finds the directories of the specs, the templates, the driver's C and the kernel headers.
 
-In a checkout they lie at the top level (the headers in gen/kpi), where people edit them; in a
+In a checkout they are at the top level (the headers in gen/kpi), where people edit them; in a
 wheel they are package data under vmtgen/data. Inside a checkout vmtgen uses that checkout, even
 if the vmtgen that runs was installed from another.
 """

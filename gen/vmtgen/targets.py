@@ -74,8 +74,9 @@ class Release(Record):
 class CompilerFlags(Record):
     """Flags common to all machines.
 
-    `compile` and `define` are for every module, `strict` for our driver, `foreign` and the levels
-    of `warns` (the Makefile's WARNS) for any other; `clang` and `gcc` are of one compiler.
+    `compile` and `define` are for every module, `strict` for the project's modules, `foreign` and
+    the levels of `warns` (the Makefile's WARNS) for any other; `clang` and `gcc` are for one
+    compiler.
     """
 
     compile: Flags

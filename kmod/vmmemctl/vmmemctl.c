@@ -202,7 +202,7 @@ vmmemctl_detach(device_t self, int flags)
 }
 
 /*
- * The system shuts down: the host has to forget our pages before another
+ * The system shuts down: the host has to forget its pages before another
  * system runs here.  The worker does that.  After a panic the kernel calls
  * this, too (x86's cpu_reboot), and a thread that holds the lock may not run
  * again: then this thread does it, without the lock.
@@ -341,7 +341,7 @@ vmmemctl_inflate(struct vmmemctl_softc *sc, uint64_t missing)
 
 	/*
 	 * Below freemin the allocation wakes the pagedaemon, which turns pages
-	 * of files into free ones.  The last half of it is for others.
+	 * of files into free ones.  Leave half of freemin to others.
 	 */
 	free = MAX(uvm_availmem(false) - uvmexp.freemin / 2, 0);
 	spare = MAX(vmmemctl_spare(sc), 0);
@@ -716,7 +716,7 @@ vmmemctl_sysctl_create(struct vmmemctl_softc *sc)
 	return error;
 }
 
-/* Which of our nodes is this one? */
+/* Return the row of vmmemctl_nodes that describes a node. */
 static const struct vmmemctl_node *
 vmmemctl_node(const struct sysctlnode *node)
 {

@@ -5,8 +5,8 @@
 /*
  * vmt(4): VMware Tools driver.
  *
- * VMware has a service in each guest that answers its requests: shut down,
- * reboot, suspend, resume, report your name, set your clock.  This driver is
+ * VMware expects a service in each guest that answers its requests: shut down,
+ * reboot, suspend, resume, report the name, set the clock.  This driver is
  * that service.  The user's requests become sysmon_pswitch(9) events, which
  * powerd(8) handles.
  *
@@ -14,7 +14,7 @@
  *	vmt_rpc.c	backdoor, message channels, commands to the host
  *	vmt_tclo.c	requests of the host and its options
  *	vmt_info.c	names, file systems
- *	vmt_nic.c	interfaces, as the host gets to know of them
+ *	vmt_nic.c	interfaces, as the driver reports them
  *	vmt_net.c	interfaces and routes, as the kernel has them
  *	vmt_memory.c	statistics of the memory
  *	vmt_clock.c	time
@@ -23,7 +23,7 @@
  *	vmt_sysctl.c	machdep.vmt0
  *	vmt_x86.c	traps and CPUID of amd64 and i386
  *	vmt_aarch64.c	traps of aarch64
- *	vmt_module.c	module(9), and life beside the vmt(4) of GENERIC
+ *	vmt_module.c	module(9), beside the vmt(4) that GENERIC has
  *
  *	vmtreg.h	generated: the numbers of the protocol
  *	vmt_tables.c	generated: tables and typed calls
@@ -117,7 +117,7 @@ vmt_start(struct vmt_softc *sc, const char **stepp)
 	/* Numbers from before a detach are not reused soon. */
 	sc->sc_request_number = vmt_uptime() & 0x3fffffff;
 	vmt_counters_attach(sc);
-	/* So that a message of usual length always fits. */
+	/* Memory in which a message of usual length always fits. */
 	*stepp = "allocate the message buffer";
 	error = vmt_buffer_reserve(&sc->sc_message, VMT_BUFFER);
 	if (error != 0)

@@ -18,12 +18,12 @@
  * Either side may abort, and the driver aborts when the host does not continue
  * in time.  A separate thread syncs and suspends, see vmt_freeze.c.
  *
- * Scripts are powerd(8)'s.  It hears of freeze and thaw as of a hot key that
- * is pressed and released.  Such an event carries nothing, and may be lost
- * where powerd(8) is just restarted, so the sysctl node backup.event has its
- * number, and powerd(8)'s script writes that into backup.done when the
- * administrator's have run.  Whenever freeze was raised thaw is, too, and
- * again until that is written or the scripts have had their time.
+ * powerd(8) runs the scripts.  For it, freeze and thaw are a hot key that is
+ * pressed and released.  Such an event has no data, and may be lost while
+ * powerd(8) restarts.  So the sysctl node backup.event has its number, and
+ * powerd(8)'s script writes that to backup.done when the administrator's
+ * scripts have run.  After each freeze the driver raises thaw, and repeats it
+ * until the number is written or the time for scripts is over.
  */
 
 #include <sys/cdefs.h>
@@ -101,10 +101,10 @@ vmt_do_backup_start_options(struct vmt_softc *sc,
 }
 
 /*
- * A host that requires a freeze gets one or an error, as from open-vm-tools
- * (stateMachine.c, VmBackupStartCommon with forceQuiesce), which quiesces no
- * applications alone, either.  The host expects the event "reset" before the
- * answer, as open-vm-tools sends it (stateMachine.c, VmBackupStartCommon).
+ * A host that requires a freeze gets one or an error, and always an error if
+ * it requires only quiesced applications, as from open-vm-tools.  The host
+ * expects the event "reset" before the answer, as open-vm-tools sends it
+ * (stateMachine.c, VmBackupStartCommon with forceQuiesce).
  */
 static const char *
 vmt_backup_begin(struct vmt_softc *sc, u_int limit, bool file_systems,

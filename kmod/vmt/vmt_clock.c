@@ -43,16 +43,16 @@ __KERNEL_RCSID(0, "$NetBSD$");
 #define	VMT_US		1000000		/* microseconds in a second */
 #define	VMT_HOST_PERIOD	60		/* seconds, where the host says 0 */
 #define	VMT_CLOCK_2010	1262304000	/* seconds since 1970 */
-#define	VMT_CLOCK_UNSET	60		/* looks, a second apart */
+#define	VMT_CLOCK_UNSET	60		/* checks, a second apart */
 
 /* adjtime(2): microseconds in a second, see ntp_update_second(). */
-#define	VMT_SLEW_FAST	5000		/* above a second to go */
+#define	VMT_SLEW_FAST	5000		/* more than a second is left */
 #define	VMT_SLEW_SLOW	500
 
-/* One look at both clocks; microseconds. */
+/* One comparison of both clocks; microseconds. */
 struct vmt_clock_sample {
 	int64_t		s_offset;	/* host minus guest */
-	int64_t		s_window;	/* how long the look took */
+	int64_t		s_window;	/* how long it took */
 	int64_t		s_lag;		/* timer interrupts still to come */
 	int64_t		s_max;		/* the largest error to slew */
 };
@@ -67,7 +67,7 @@ struct vmt_host_time {
 struct vmt_clock_policy {
 	u_int		p_period;	/* seconds, 0 = hands off */
 	bool		p_now;		/* at once */
-	const char	*p_why;		/* the period is 0 */
+	const char	*p_why;		/* why the period is 0 */
 };
 
 static struct vmt_clock_policy vmt_clock_policy(struct vmt_softc *);
@@ -114,7 +114,7 @@ vmt_clock_run(struct vmt_softc *sc, int64_t now)
 
 	if (policy.p_period == 0 && !policy.p_now) {
 		vmt_clock_cancel_slew(sc, policy.p_why);
-		clock->c_started = false;	/* at once when it restarts */
+		clock->c_started = false;	/* at once when enabled again */
 		return INT64_MAX;
 	}
 	if (policy.p_now || !clock->c_started ||
@@ -161,9 +161,9 @@ vmt_clock_policy(struct vmt_softc *sc)
 }
 
 /*
- * Compare the clocks and correct ours.  Returns ENOTSUP if the host does not
- * report its time, EAGAIN if the system has not set its own yet; 0 also if the
- * administrator has switched synchronisation off.
+ * Compare the clocks and correct the guest's.  Returns ENOTSUP if the host does
+ * not report its time, EAGAIN if the system has not set its own yet; 0 also if
+ * the administrator has switched synchronisation off.
  */
 int
 vmt_clock_sync(struct vmt_softc *sc, enum vmt_clock_steps steps)
@@ -297,8 +297,8 @@ vmt_entropy_join(struct vmt_softc *sc)
 }
 
 /*
- * Read the host's clock, ours, and the host's again, until nothing interrupted
- * that; else use the shortest of these readings.
+ * Read the host's clock, the guest's, and the host's again, until no
+ * interruption made that slow; else use the fastest of these readings.
  */
 static bool
 vmt_clock_sample(struct vmt_clock *clock, struct vmt_clock_sample *best)
@@ -389,7 +389,7 @@ vmt_clock_step(struct vmt_softc *sc, int64_t offset)
 	/* The guest was suspended, or this is a reverted snapshot or a copy. */
 	if (offset > 0 && sc->sc_clock.c_looked)
 		vmt_entropy_stir(sc);
-	sc->sc_clock.c_slewing = true;	/* perhaps one of adjtime(2) */
+	sc->sc_clock.c_slewing = true;	/* by adjtime(2), too */
 	vmt_clock_cancel_slew(sc, "stepped");
 	sc->sc_clock.c_slew_logged = false;
 	vmt_stop_catch_up();
@@ -398,7 +398,7 @@ vmt_clock_step(struct vmt_softc *sc, int64_t offset)
 	return 0;
 }
 
-/* Correct a share of the error until the next look. */
+/* Correct a share of the error until the next comparison. */
 static void
 vmt_clock_slew(struct vmt_softc *sc, int64_t error, u_int percent)
 {

@@ -120,7 +120,7 @@ vmt_freeze_runs(struct vmt_softc *sc)
 	return !ended;
 }
 
-/* Has the file system been resumed because the limit was over? */
+/* Has the file system been resumed because its time limit was reached? */
 bool
 vmt_freeze_expired(struct vmt_softc *sc)
 {
@@ -178,7 +178,7 @@ vmt_freeze_thread(void *arg)
 
 	/* It is too large for a kernel stack. */
 	sb = kmem_alloc(sizeof(*sb), KM_SLEEP);
-	/* Twice: a file system may lie in a file of an earlier one (vnd(4)). */
+	/* Twice: a file system may be in a file of an earlier one (vnd(4)). */
 	vmt_freeze_sync_all(sc, sb);
 	vmt_freeze_sync_all(sc, sb);
 	if (b->b_freezes) {

@@ -217,7 +217,7 @@ vmt_report_send(struct vmt_softc *sc, struct vmt_report *r, u_int key,
 		error = vmt_rpc_set_disk_info(sc, data, length);
 	/* After a failure the host may have a part of it. */
 	r->r_length = 0;
-	/* Without memory it goes out once more. */
+	/* Without memory for a copy it is sent again next time. */
 	if (error == 0 && vmt_buffer_reserve(&r->r_sent, length) == 0) {
 		memcpy(r->r_sent.b_data, data, length);
 		r->r_length = length;

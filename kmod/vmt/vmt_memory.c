@@ -156,7 +156,7 @@ vmt_memory_encode(struct vmt_memory_message *message,
 		number = value[i];
 		has = VMT_MEMORY_HAS_ID | VMT_MEMORY_HAS_TYPE |
 		    VMT_MEMORY_HAS_UNIT;
-		/* The name space of one is that of those behind it, too. */
+		/* A name space applies to later statistics, too. */
 		if (i == 0)
 			has |= VMT_MEMORY_HAS_NAMESPACE;
 		if (!stat->s_rate || memory->c_sampled)

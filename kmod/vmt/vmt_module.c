@@ -3,7 +3,7 @@
  */
 
 /*
- * The driver as a module that lives beside the vmt(4) of GENERIC.
+ * The driver as a module beside the vmt(4) that GENERIC has built in.
  *
  * The kernel's loader refuses a module that defines a global symbol which
  * the kernel has.  So this file compiles the whole driver as one unit in
@@ -11,7 +11,7 @@
  *
  * The tables of autoconf(9) are static as well; config(1) would make some of
  * them global.  The built-in driver, if there is one, has the same driver
- * name; the attachment has another name, and our match has a higher priority.
+ * name; the attachment has another name, and its match has a higher priority.
  */
 
 #ifndef VMT_LOCAL
@@ -144,7 +144,7 @@ VMT_MODCMD(modcmd_t cmd, void *arg)
  * then only marks the device as deleted (config_detach), and its unit stays in
  * cd_devs until the next config_alldevs_enter() without an iterator collects
  * it. config_init_component() looks for new devices under an iterator, and so
- * never collects; if our match succeeds there, config_attach() finds the unit
+ * never collects; if the match succeeds there, config_attach() finds the unit
  * in use and panics. config_cfattach_detach() does collect, whatever the
  * attachment.
  */

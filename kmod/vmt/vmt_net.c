@@ -95,13 +95,12 @@ vmt_net_free(struct vmt_net *net)
 }
 
 /*
- * Copy what fits, without room nothing.  Returns the number of addresses.
- *
- * With NET_MPSAFE it is the read section that keeps removed entries.  Routes
- * are read outside of it, for with NET_MPSAFE rt_walktree() takes a lock that
- * sleeps.  Without NET_MPSAFE it takes none: who changes routes has
- * KERNEL_LOCK, which does not stop a soft interrupt on this very processor
- * (see sysctl_rtable() in net/rtsock.c).
+ * Copy the entries that fit.  Returns the number of addresses, also of those
+ * that do not fit.  With NET_MPSAFE the read section keeps removed entries in
+ * memory.  Routes are read outside of it, because rt_walktree() then takes a
+ * lock that sleeps.  Without NET_MPSAFE it takes no lock: a thread that changes
+ * routes holds KERNEL_LOCK, but a soft interrupt on this processor may do so,
+ * too, hence splsoftnet() (see sysctl_rtable() in net/rtsock.c).
  */
 static u_int
 vmt_net_walk(struct vmt_net *net)
@@ -163,9 +162,9 @@ vmt_net_copy(struct vmt_net *net, const struct ifnet *ifp)
 }
 
 /*
- * Copy a default route, of an interface that was copied.  rt_walktree()
- * continues while this returns 0: default routes come first, for it goes by
- * their keys, and theirs are zeros.
+ * Copy a default route of an interface that was copied.  rt_walktree() walks
+ * in the order of the keys and continues while this returns 0: the keys of
+ * default routes are zeros, so they come first.
  */
 static int
 vmt_net_copy_route(struct rtentry *rt, void *arg)
@@ -197,8 +196,9 @@ vmt_net_copy_route(struct rtentry *rt, void *arg)
 }
 
 /*
- * Is the address in it, as far as it goes, all zeros?  What is before the
- * address in a mask are ones, or nothing (rn_addmask()): no family.
+ * Are all bytes of the address zeros, up to the length of the structure?  A
+ * mask has no valid family: the bytes before its address are ones, or it has
+ * none (rn_addmask()).
  */
 static bool
 vmt_is_zero(const struct sockaddr *sa, int family)
@@ -218,7 +218,7 @@ vmt_is_zero(const struct sockaddr *sa, int family)
 	return true;
 }
 
-/* The address in it, without the scope that the kernel embeds in it. */
+/* Copy the address, without the scope that the kernel embeds in it. */
 static void
 vmt_copy_sockaddr(struct vmt_address *address, const struct sockaddr *sa)
 {
@@ -237,8 +237,8 @@ vmt_copy_sockaddr(struct vmt_address *address, const struct sockaddr *sa)
 }
 
 /*
- * Which interfaces come first: there may be more than a message holds, taps
- * and bridges above all, and the first address is the guest's.
+ * The order of the interfaces.  It matters: a message may not hold all of
+ * them, with many taps and bridges, and a host shows the first address.
  */
 static enum vmt_net_rank
 vmt_net_rank(const struct vmt_choice *choice, const struct ifnet *ifp)
@@ -263,7 +263,7 @@ vmt_net_rank(const struct vmt_choice *choice, const struct ifnet *ifp)
 
 /*
  * Is a name in a list, separated by blanks or commas?  "*" at the end of a name
- * in the list stands for any rest.
+ * in the list matches any end.
  */
 static bool
 vmt_net_match(const char *list, const char *name)
@@ -392,8 +392,8 @@ vmt_net_reachable(const struct vmt_address *address, u_int count)
 }
 
 /*
- * Not 169.254/16; of IPv6 only 2000::/3, what is routed in the world; and none
- * that the kernel does not use yet, or no longer.
+ * Not 169.254/16; of IPv6 only 2000::/3, which is routed globally; and no
+ * address that is tentative, deprecated or unusable for another reason.
  */
 static bool
 vmt_is_reachable(const struct vmt_address *address)

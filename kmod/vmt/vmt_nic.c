@@ -30,7 +30,7 @@ __KERNEL_RCSID(0, "$NetBSD$");
 
 #define	VMT_MAC_SIZE	18		/* "xx:xx:xx:xx:xx:xx" */
 
-/* Bytes of a message beside its addresses, and of an address: no more. */
+/* Maximum bytes of a message without its addresses, and of an address. */
 #define	VMT_NIC_FIXED							\
 	(VMT_NIC_MAX * 64 + VMT_ROUTE_MAX * 68 + MAXHOSTNAMELEN +	\
 	    VMT_DNS_SERVERS * 24 + VMT_DNS_SUFFIXES * 8 +		\
@@ -136,7 +136,7 @@ vmt_nic_send(struct vmt_softc *sc, const struct vmt_net *net)
 	vmt_buffer_shrink(&sc->sc_nic);
 }
 
-/* The host requests the primary address: send it, although it has it. */
+/* The host requests the primary address: send it even if it has it. */
 int
 vmt_nic_broadcast(struct vmt_softc *sc)
 {
@@ -146,7 +146,7 @@ vmt_nic_broadcast(struct vmt_softc *sc)
 	if (vmt_nic_read_choice(sc))
 		sc->sc_nics.r_next = 0;
 	if (!vmt_net_collect(sc, &net))
-		return 0;	/* with the next look */
+		return 0;	/* in the next check */
 	error = vmt_nic_send_primary(sc, &net, true);
 	vmt_net_free(&net);
 	return error;
@@ -217,7 +217,7 @@ vmt_nic_encode(uint8_t *start, const struct vmt_net *net, u_int max)
 	return p - start;
 }
 
-/* A default route: everywhere, with no bit of the address fixed. */
+/* A default route: its destination is any address, a prefix of 0 bits. */
 static uint8_t *
 vmt_nic_put_route(uint8_t *p, const struct vmt_route *route)
 {
@@ -258,7 +258,7 @@ vmt_nic_put_dns(uint8_t *p, const char *text)
 	return vmt_dns_put(p, text, VMT_DNS_SUFFIX, counts);
 }
 
-/* The number, which is also the flag of an optional one, and the entries. */
+/* The number of entries (for the domain: the XDR flag), and the entries. */
 static uint8_t *
 vmt_dns_put(uint8_t *p, const char *text, enum vmt_dns_key key,
     const u_int *counts)

@@ -100,7 +100,7 @@ vmt_channel_call(const struct vmt_channel *ch, struct vmt_frame *f,
 	return VMT_HIGH_HALF(f->cx);
 }
 
-/* Was a step accepted?  A refusal has its bits alone, as far as is known. */
+/* Was a step accepted?  No host is known to set both kinds of bits. */
 static bool
 vmt_step_succeeded(uint32_t status)
 {
@@ -132,9 +132,9 @@ vmt_channel_probe(void)
 }
 
 /*
- * Open a channel.  An emulator that has the backdoor but no channels returns
- * ~0, and this function ENODEV; a host whose channels are all in use does not,
- * and this function returns EIO.
+ * Open a channel.  Returns ENODEV if the answer is ~0, as that of an emulator
+ * that has the backdoor but no channels, and EIO for any other refusal, such as
+ * that of a host whose channels are all in use.
  */
 int
 vmt_channel_open(struct vmt_channel *ch)
@@ -405,7 +405,7 @@ vmt_buffer_free(struct vmt_buffer *buffer)
 
 /*
  * Send the command in sc_command and leave the reply in sc_reply, with a NUL
- * behind it that *lengthp does not count.
+ * after it that *lengthp does not count.
  */
 int
 vmt_rpc_call(struct vmt_softc *sc, size_t length, size_t *lengthp)

@@ -279,7 +279,7 @@ vmt_sysctl_done(SYSCTLFN_ARGS)
  * Commands to the host.  A caller of sysctl(2) holds the lock of the whole
  * tree, so no handler waits: one accepts a command and returns its number, the
  * worker carries the command out, and the other returns the reply of a number.
- * Without a number it removes no reply: sysctl -a reads every node.
+ * Without a number the other removes no reply: sysctl -a reads every node.
  */
 int
 vmt_sysctl_request(SYSCTLFN_ARGS)
@@ -328,7 +328,7 @@ out:
 	return error;
 }
 
-/* The number is the component of the name behind the node's. */
+/* The number is the component of the name after that of the node. */
 int
 vmt_sysctl_reply(SYSCTLFN_ARGS)
 {
@@ -395,7 +395,7 @@ vmt_request_authorize(bool write)
 	    KAUTH_REQ_SYSTEM_SYSCTL_PRVT, NULL, NULL, NULL);
 }
 
-/* Copy a text of size bytes, its NUL among them, out whole or not at all. */
+/* Copy out a text of size bytes, including its NUL, whole or not at all. */
 static int
 vmt_request_answer(struct lwp *l, const char *text, size_t size, void *oldp,
     size_t *oldlenp)

@@ -38,8 +38,8 @@ __KERNEL_RCSID(0, "$NetBSD$");
 #define	VMT_CONTENTION_MS	60000
 #define	VMT_CONTENTIONS		3
 
-#define	VMT_REGISTER_MS	30000	/* before it is tried again */
-#define	VMT_CAPABILITIES_MS	5000	/* to wait for that question */
+#define	VMT_REGISTER_MS	30000	/* before the next try */
+#define	VMT_CAPABILITIES_MS	5000	/* for the host to ask */
 #define	VMT_REFUSALS	3	/* in a row: the channel is stuck */
 
 static bool	vmt_tclo_open(struct vmt_softc *, int64_t);
@@ -209,8 +209,8 @@ vmt_channel_contended(struct vmt_softc *sc, int64_t now)
 
 /*
  * Log that the channel is open again.  After VMT_CONTENTIONS losses in a row
- * that is not before the conversation has lasted, or two lines a loss would
- * fill the log for as long as the contention lasts.
+ * log it only when the conversation has lasted: two lines a loss would fill
+ * the log until the contention ends.
  */
 static void
 vmt_tclo_log_back(struct vmt_softc *sc, int64_t now)

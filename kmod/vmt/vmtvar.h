@@ -35,10 +35,10 @@
 #include <dev/sysmon/sysmonvar.h>
 
 /*
- * How the files see each other.  vmt_module.c compiles them as one unit and
- * makes every function, table and declaration of a table static, because a
- * module must not define a global symbol.  In a kernel, where each file is
- * compiled by itself, nothing is.
+ * The linkage of what the files share.  vmt_module.c compiles them as one unit
+ * and makes every function, table and declaration of a table static, because a
+ * module must not define a global symbol.  In a kernel each file is compiled
+ * by itself, and these are global.
  */
 #ifndef VMT_LOCAL
 #define	VMT_LOCAL
@@ -81,7 +81,7 @@ struct vmt_softc;
 #define	VMT_TRAP_FUNCTION	__noinline __used __attribute__((__noclone__))
 #endif
 
-/* The registers of a backdoor call, in the order the host counts them. */
+/* The registers of a backdoor call, in the host's order. */
 struct vmt_frame {
 	unsigned long	ax;
 	unsigned long	bx;
@@ -99,8 +99,8 @@ struct vmt_buffer {
 };
 
 /*
- * A message channel.  That it is open is a flag of its own: 0 is a legal
- * number for a channel and for a cookie.
+ * A message channel.  ch_open is a separate flag, because 0 is a legal number
+ * for a channel and for a cookie.
  */
 struct vmt_channel {
 	struct evcnt	*ch_counters;	/* (i) sc_counters */
@@ -129,14 +129,14 @@ struct vmt_clock {
 
 	u_int		c_setting[VMT_SETTINGS]; /* (c) the host's */
 
-	bool		c_startup;	/* (w) the host had it synchronised */
-	bool		c_started;	/* (w) synchronised since it is on */
-	bool		c_looked;	/* (w) synchronised since we attached */
-	bool		c_slew_logged;	/* (w) logged: a slew takes long */
-	u_int		c_unset;	/* (w) looks before it was set */
+	bool		c_startup;	/* (w) the host's option was applied */
+	bool		c_started;	/* (w) synchronised since enabled */
+	bool		c_looked;	/* (w) synchronised since attach */
+	bool		c_slew_logged;	/* (w) logged: the slew takes long */
+	u_int		c_unset;	/* (w) checks of an unset clock */
 	bool		c_slewing;	/* (w) an adjtime(2) in progress */
-	bool		c_complained;	/* (w) of a host without time */
-	bool		c_no_lag;	/* (w) the host does not report it */
+	bool		c_complained;	/* (w) logged: the host has no time */
+	bool		c_no_lag;	/* (w) the host does not report a lag */
 	int64_t		c_last;		/* (w) uptime in ms */
 	const char	*c_state;	/* (c) */
 
@@ -159,12 +159,12 @@ struct vmt_request {
 	int		r_number;	/* (l) */
 	int64_t		r_end;		/* (l) uptime in ms; dropped then */
 	struct vmt_buffer r_buffer;	/* (l) the command, then the reply */
-	size_t		r_length;	/* (l) of the one, then of the other */
+	size_t		r_length;	/* (l) of the command, then the reply */
 };
 
 #define	VMT_ADDRESS_TEXT	48	/* INET6_ADDRSTRLEN is 46 */
 
-/* An address, without the scope that the kernel hides in it. */
+/* An address, without the scope that the kernel embeds in it. */
 struct vmt_address {
 	uint8_t		a_length;	/* 4 or 16 */
 	uint8_t		a_prefix;
@@ -181,7 +181,7 @@ struct vmt_choice {
 
 /* An Ethernet interface that is up; its addresses are in vmt_net. */
 struct vmt_nic {
-	const void	*n_ifp;		/* to compare it, no more */
+	const void	*n_ifp;		/* only to be compared */
 	uint8_t		n_mac[6];
 	u_int		n_first;
 	u_int		n_count;
@@ -190,7 +190,7 @@ struct vmt_nic {
 /* A default route. */
 struct vmt_route {
 	int		r_family;	/* AF_INET or AF_INET6 */
-	u_int		r_nic;		/* as an index of n_nic */
+	u_int		r_nic;		/* an index of n_nic */
 	struct vmt_address r_hop;	/* a_length is 0 for none */
 };
 
@@ -220,17 +220,17 @@ struct vmt_quiesce {
 struct vmt_backup {
 	enum {
 		VMT_BACKUP_IDLE,
-		VMT_BACKUP_BEGIN,	/* asked for */
+		VMT_BACKUP_BEGIN,	/* requested */
 		VMT_BACKUP_SCRIPTS,	/* they run for freeze */
 		VMT_BACKUP_SYNC,	/* everything is being written out */
 		VMT_BACKUP_WAIT,	/* the host takes its snapshot */
-		VMT_BACKUP_DONE,	/* it has it */
-		VMT_BACKUP_ABORT,	/* it gave up */
+		VMT_BACKUP_DONE,	/* the host has its snapshot */
+		VMT_BACKUP_ABORT,	/* the host has aborted */
 		VMT_BACKUP_THAW		/* scripts run for thaw */
 	}		b_state;	/* (w) */
-	bool		b_file_systems;	/* (w) write them out */
+	bool		b_file_systems;	/* (w) sync file systems */
 	bool		b_freezes;	/* (w) and suspend b_directory */
-	bool		b_was_reset;	/* (w) the channel, since it began */
+	bool		b_was_reset;	/* (w) the channel, since the start */
 	bool		b_silent;	/* (w) the host does not know of it */
 	bool		b_thaw_owed;	/* (w) freeze was raised */
 	int64_t		b_scripts;	/* (w) ms to wait for them, or 0 */
@@ -292,7 +292,7 @@ struct vmt_softc {
 	bool		sc_running;	/* (l) the worker */
 	bool		sc_raising;	/* (l) in sysmon_pswitch_event(9) */
 	bool		sc_replaced;	/* (l) by the shutdown hook */
-	bool		sc_kicked;	/* (l) look again before you sleep */
+	bool		sc_kicked;	/* (l) check again before sleeping */
 
 	/* The progress of attach, for its undoing; attach and detach only. */
 	bool		sc_have_locks;
@@ -318,13 +318,13 @@ struct vmt_softc {
 	bool		sc_introduced;	/* (w) in the host's log */
 	bool		sc_announced;	/* (w) as a server of shared folders */
 	/*
-	 * Uptime in ms: read once in each turn of the worker, and again behind
-	 * whatever may have taken a while.
+	 * Uptime in ms: read once in each turn of the worker, and again after
+	 * anything that may have taken a while.
 	 */
 	int64_t		sc_now;		/* (w) */
 
-	bool		sc_registered;	/* (w) the host has our capabilities */
-	bool		sc_was_reset;	/* (w) on the channel as it is now */
+	bool		sc_registered;	/* (w) the host has the capabilities */
+	bool		sc_was_reset;	/* (w) the present channel */
 	bool		sc_loss_logged;	/* (w) */
 	bool		sc_contention_logged; /* (w) */
 	u_int		sc_tries;	/* (w) to open, for the back-off */
@@ -351,15 +351,15 @@ struct vmt_softc {
 	struct vmt_buffer sc_nic;	/* (w) the message being made */
 	struct vmt_report sc_nics;
 	struct vmt_choice sc_choice;	/* (l) */
-	struct vmt_choice sc_chosen;	/* (w) what it was at the last look */
+	struct vmt_choice sc_chosen;	/* (w) sc_choice at the last check */
 	bool		sc_broadcast;	/* (w) the host asks for guestinfo.ip */
-	char		sc_primary[VMT_ADDRESS_TEXT]; /* (w) what it has */
+	char		sc_primary[VMT_ADDRESS_TEXT]; /* (w) the host has it */
 	struct vmt_report sc_disks;
 	struct vmt_memory sc_memory;
 
-	struct lwp	*sc_stirrer;	/* (w) of the entropy pool */
-	bool		sc_stir;	/* (l) it has to, once more */
-	bool		sc_stirring;	/* (l) it is not done */
+	struct lwp	*sc_stirrer;	/* (w) thread that stirs the pool */
+	bool		sc_stir;	/* (l) it has to stir once more */
+	bool		sc_stirring;	/* (l) it has not ended */
 
 	struct vmt_quiesce sc_quiesce;	/* (l) */
 	struct vmt_backup sc_backup;
@@ -434,9 +434,9 @@ struct vmt_text {
 
 struct vmt_info_item {
 	u_int		i_key;
-	u_int		i_period;	/* seconds between looks */
+	u_int		i_period;	/* seconds between checks */
 	u_int		i_limit;	/* bytes without NUL */
-	bool		i_always;	/* send it though it is the same */
+	bool		i_always;	/* send it even if unchanged */
 	bool		i_plain;	/* part of the detailed form */
 };
 

@@ -95,7 +95,7 @@ def test_system_gcc_builds_with_netbsd_warnings(place: Place, machine: str, tmp_
         pytest.skip("no gcc that makes x86 code")
     tool = toolchain("gcc", target, targets)
     kpi = resources.directory("kpi")
-    # The checkout may lie in a directory with a blank in its name.
+    # The checkout may be in a directory with a blank in its name.
     ours, common, script = (
         shlex.quote(str(kpi / part)) for part in (machine, "include", "kmodule.ld")
     )

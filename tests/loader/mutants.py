@@ -33,12 +33,12 @@ NO_FILES = "the recorded guest had no module files"
 # Cases in which the linter's verdict differs from the kernel's, and why.  An unused entry is an
 # error in both tables.
 EXCEPTIONS: dict[str, tuple[str, str]] = {
-    "m062": (SILENT, "the strings' section has no byte: mi_name was read from the code behind it"),
+    "m062": (SILENT, "the strings' section has no byte: mi_name was read from the code after it"),
     "m072": (UNKNOWABLE, "the pointers in .data are NULL, which some are on purpose"),
     "m088": (SILENT, "an alignment of two pages: whether it loads depends on free memory (m094)"),
     "m100": (SILENT, "as m088"),
     "m225": (SILENT, "a call has lost its relocation; it is made only where properties are passed"),
-    "m252": (SILENT, "a relocation is written behind .text, and the call of m225 has lost it"),
+    "m252": (SILENT, "a relocation is written after .text, and the call of m225 has lost it"),
     "m253": (SILENT, "as m252"),
     "m254": (SILENT, "as m252"),
     "m257": (SILENT, "as m252, in front of .text"),

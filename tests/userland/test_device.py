@@ -175,4 +175,4 @@ def test_non_netbsd_system_is_refused(vmtctl: Control, guest: Any) -> None:
     assert "is this NetBSD?" in done.out
     done = vmtctl("detach")
     assert done.status == exits.UNAVAILABLE
-    assert "cannot find out" in done.err
+    assert "cannot determine" in done.err

@@ -145,7 +145,7 @@ def test_without_name_outside_netbsd_is_an_error(vmtctl: Control, guest: Any) ->
     (guest.root / "sbin/sysctl").unlink()
     done = vmtctl("load", "--dry-run")
     assert done.status == exits.UNAVAILABLE
-    assert "cannot find out where this kernel's module is: " in done.err
+    assert "cannot determine where this kernel's module is: " in done.err
     assert "/sbin/sysctl does not exist\n" in done.err
     assert "hint: run vmtctl load on the NetBSD guest" in done.err
     assert "MACHINE" not in done.err

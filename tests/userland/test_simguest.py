@@ -494,7 +494,7 @@ def test_attach_sets_every_setting_of_sysctl_conf(sim_guest: SimGuest, on: Any) 
     assert "Invalid argument" in done.err
 
 
-def test_nothing_is_frozen_while_run_lends_the_channel(sim_guest: SimGuest, on: Any) -> None:
+def test_nothing_is_frozen_while_run_has_the_channel(sim_guest: SimGuest, on: Any) -> None:
     assert sim_guest.tool("sbin/sysctl", "-w", "machdep.vmt0.backup.freeze=/").returncode == 0
     sim_guest.host("backup", "do=start", "snapshot=60")
     sim_guest.advance(3)

@@ -52,7 +52,7 @@ def test_unknown_modules_prevent_any_attempt(vmtctl: Control, guest: Any, verb: 
     words = ["-m", _module(guest)] if verb == "load" else []
     done = vmtctl(verb, *words)
     assert done.status != 0
-    assert "cannot find out which modules are loaded" in done.err
+    assert "cannot determine which modules are loaded" in done.err
     assert guest.calls() == []
 
 

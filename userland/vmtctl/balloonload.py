@@ -121,7 +121,7 @@ def _unload(context: Context) -> None:
 def _is_loaded(context: Context) -> bool:
     found, complaint = guest.module(context, balloon.MODULE)
     if complaint:
-        raise Failure(f"cannot find out which modules are loaded: {complaint}")
+        raise Failure(f"cannot determine which modules are loaded: {complaint}")
     return found is not None
 
 

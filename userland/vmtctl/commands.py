@@ -109,7 +109,7 @@ COMMANDS = (
         "Show driver, channel, clock and powerd on one screen",
         text="Nothing is changed, and root is not needed.  Unknown values are reported as unknown.",
         examples=(
-            ("vmtctl status", "for people"),
+            ("vmtctl status", "as text"),
             ("vmtctl status --json", "for programs; `schema` is the version of the format"),
         ),
     ),

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from vmtctl.context import Context
     from vmtctl.system import Result
 
-# Texts of strerror(3) behind drvctl(8)'s messages (sbin/drvctl, sys/kern/kern_drvctl.c).
+# Texts of strerror(3) at the end of drvctl(8)'s messages (sbin/drvctl, sys/kern/kern_drvctl.c).
 NO_DEVICE = "Device not configured"
 NO_DETACH = "Operation not supported"
 NO_RESCAN = "Operation not supported by device"
@@ -29,7 +29,7 @@ def is_attached(context: Context) -> bool:
     found = guest.attachment(context)
     if found.attached is None:
         raise Failure(
-            f"cannot find out whether {guest.DEVICE} is attached: {found.problem}",
+            f"cannot determine whether {guest.DEVICE} is attached: {found.problem}",
             hint="`vmtctl doctor` checks the system",
             status=NO_PERMISSION if DENIED in found.problem else UNAVAILABLE,
         )
@@ -157,7 +157,7 @@ def _not_attached(context: Context, before: list[str]) -> Failure:
     if disabled:
         return Failure(
             f"{what}: /boot.cfg says `{disabled}`",
-            hint=f"take that out and reboot; or load the module: {context.command('load')}",
+            hint=f"remove that line and reboot; or load the module: {context.command('load')}",
             status=CONFIG,
         )
     loaded, complaint = guest.module(context)

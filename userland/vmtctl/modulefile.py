@@ -32,7 +32,7 @@ def chosen(context: Context, name: str) -> str:
     path = context.values.option("module")
     if not path and not (kernel.machine and kernel.module_release):
         raise Failure(
-            "cannot find out where this kernel's module is: "
+            "cannot determine where this kernel's module is: "
             f"{kernel.complaint or 'hw.machine or kern.osrelease is empty'}",
             hint="run vmtctl load on the NetBSD guest; there --module FILE names another module",
         )
@@ -116,7 +116,7 @@ def not_unloaded(context: Context, result: Result) -> Failure:
     if level > 0:
         return Failure(
             f"the module is not unloaded: kern.securelevel is {level}, which forbids it",
-            hint="it stays until the next boot; to not load it then: vmtctl=NO in /etc/rc.conf",
+            hint="it stays until the next boot; to prevent loading then: vmtctl=NO in /etc/rc.conf",
             status=NO_PERMISSION,
         )
     hint = ""

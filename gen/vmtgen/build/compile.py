@@ -222,7 +222,7 @@ def _plain(files: Sequence[Path], name: str) -> Recipe:
 
 
 def _alone(source: Path) -> set[str]:
-    """Return the sources of a directory, without those that another one includes: ioconf.c."""
+    """Return the sources of a directory, without those that another includes, as ioconf.c."""
     files = [file for file in source.iterdir() if file.suffix in BUILT]
     included = {
         os.fsdecode(name)

@@ -45,7 +45,7 @@ class Difference:
 
     def __str__(self) -> str:
         return (
-            f"{self.headers[-1]}: {self.expression} is {self.ours} in our headers "
+            f"{self.headers[-1]}: {self.expression} is {self.ours} in the project's headers "
             f"and {self.theirs} in NetBSD's"
         )
 
@@ -165,7 +165,7 @@ def _answers(
         if done.returncode != 0:
             text = done.stderr.decode("utf-8", "replace").rstrip()
             names = ", ".join(f"<{header}>" for header in headers)
-            raise ReportedError(f"cannot compile the questions to {names}:\n{text}")
+            raise ReportedError(f"cannot compile the probes of {names}:\n{text}")
         return _numbers(target.read_bytes(), machine)
 
 

@@ -142,7 +142,7 @@ def _differing(ours: Built, theirs: Built) -> tuple[CodeDifference, ...]:
     found: list[CodeDifference] = []
     for name in sorted(mine.keys() | real.keys()):
         if name not in real:
-            found.append(CodeDifference(name, "only our headers make it a function of its own"))
+            found.append(CodeDifference(name, "a function only with the project's headers"))
         elif name not in mine:
             found.append(CodeDifference(name, "only the tree's headers make it a function"))
         elif (mine[name].code, mine[name].targets) != (real[name].code, real[name].targets):
@@ -170,7 +170,9 @@ def _reason(machine: Machine, mine: _Function, real: _Function, lines: LineTable
             place = next(filter(None, rows), None)
             where = f"{place[0]}:{place[1]}: " if place is not None else ""
             texts = [f"`{text}'" if text is not None else "nothing" for text in (one, two)]
-            entries.append(f"{where}first {texts[0]} in ours, {texts[1]} in the tree's")
+            entries.append(
+                f"{where}first {texts[0]} with the project's headers, {texts[1]} with the tree's"
+            )
             break
     sizes = f"{len(mine.code)} and {len(real.code)} bytes"
     return "; ".join([*entries, sizes])

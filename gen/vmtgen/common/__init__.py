@@ -1,1 +1,1 @@
-"""Code that vmtgen and vmtsim share: located errors, the schema engine, files. It knows no spec."""
+"""Code that vmtgen and vmtsim share, without specs: located errors, the schema engine, files."""

@@ -20,9 +20,9 @@ VERSION = 1
 LIMIT = 64 << 20
 """The limit of all entries together, in bytes."""
 EVERY = 64
-"""One new entry in this many removes old ones, and each that takes as large a part of the limit.
+"""One ``put`` in this many removes the oldest entries; so does each entry above LIMIT / EVERY.
 
-To look at all entries takes longer than to compute most of them.
+Listing all entries takes longer than computing most of them.
 """
 
 

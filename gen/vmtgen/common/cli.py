@@ -75,7 +75,7 @@ class Program:
 
 
 class _Formatter(argparse.RawDescriptionHelpFormatter):
-    """argparse's, which would import shutil and its compressors, also where no help is shown."""
+    """argparse's formatter with a given width: to find the width it would import shutil."""
 
     def __init__(self, prog: str) -> None:
         super().__init__(prog, width=_columns() - 2)

@@ -178,7 +178,7 @@ class NotEmpty:
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """A string that ``regex`` matches as a whole; ``phrase`` describes it for people."""
+    """A string that ``regex`` matches as a whole; ``phrase`` describes it in messages."""
 
     regex: str
     phrase: str
@@ -260,7 +260,7 @@ def keys_of(schema: Any) -> tuple[Key, ...]:
 
 
 def split(hint: Any) -> tuple[Any, tuple[Any, ...]]:
-    """Return the type behind ``hint`` and the checks that ``Annotated`` adds to it."""
+    """Return the type in ``hint`` and the checks that ``Annotated`` adds to it."""
     if get_origin(hint) is Annotated:
         base, *checks = get_args(hint)
         return base, tuple(checks)

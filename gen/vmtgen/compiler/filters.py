@@ -98,7 +98,7 @@ def wrap(text: Any, width: int = WIDTH, indent: str = "") -> str:
 
 
 def comment(text: Any, indent: str = "", width: int = WIDTH) -> str:
-    """Return ``text`` as a C block comment, each line after the first behind ``indent``.
+    """Return ``text`` as a C block comment, each line after the first after ``indent``.
 
     A text that fits becomes one line.
     """

@@ -73,11 +73,11 @@ def may_be_defined_twice(name: str) -> bool:
 
 @dataclass(frozen=True)
 class Linked:
-    """A module as it lies in the kernel's memory after linking.
+    """A module as it is in the kernel's memory after linking.
 
     `images` holds the bytes of each region (absent: the region is empty), without the
     zeros at its end; `bases` are their addresses (0 for an empty one).  `link_sets` maps
-    the name behind 'link_set_' to the pointers in it.
+    the name after 'link_set_' to the pointers in it.
     """
 
     module: Module
@@ -87,7 +87,7 @@ class Linked:
     values: tuple[int, ...] = field(repr=False)
 
     def address_of(self, symbol_name: str) -> int:
-        """Return the address of a symbol, also a local one; KeyError when none or many."""
+        """Return the address of a symbol, also a local one; KeyError for none or several."""
         return self.values[self.module.symbol(symbol_name).index]
 
     def symbol_at(self, address: int) -> tuple[Symbol, int] | None:
@@ -142,7 +142,7 @@ def link_as_pretended(module: Module) -> tuple[Loading, tuple[KobjError, ...]]:
 
 
 def pretended_bases(module: Module) -> dict[Region, int]:
-    """Return addresses at which the module could lie in a kernel of its machine."""
+    """Return addresses at which the module could be in a kernel of its machine."""
     return consecutive_bases(module, _PRETENDED_BASE[module.machine])
 
 
@@ -238,7 +238,7 @@ class Loading:
     def locate(self, address: int, size: int) -> tuple[bytearray, int] | None:
         """Return the region's memory that holds these bytes, and their place in it.
 
-        A region's pages are mapped whole, so there may be bytes behind its last section.
+        A region's pages are mapped whole, so there may be bytes after its last section.
         """
         for base, end, image in self._mapped:
             if base <= address and address + size <= end:
@@ -251,7 +251,7 @@ class Loading:
         return None
 
     def string_at(self, address: int) -> bytes | None:
-        """Return the bytes before the NUL at or behind an address, None where no NUL is mapped."""
+        """Return the bytes before the NUL at or after an address, None where no NUL is mapped."""
         found = self.locate(address, 1)
         if found is None:
             return None

@@ -215,7 +215,7 @@ class Module:
 
     @cached_property
     def relocated(self) -> dict[Hashable, Mapping[Region, bytes]]:
-        """The memory of its regions after relocation, by what it depends on: for the linker."""
+        """The linker's cache: the regions after relocation, by all that the result depends on."""
         return {}
 
     @cached_property
@@ -251,7 +251,7 @@ class Module:
         raise KeyError(name)
 
     def symbol(self, name: str) -> Symbol:
-        """Return the symbol of that name, global before local; KeyError when none or many."""
+        """Return the symbol of that name, global before local; KeyError for none or several."""
         found = [s for s in self.symbols if s.name == name and s.kind not in ("SECTION", "FILE")]
         exported = [s for s in found if s.binding == "GLOBAL"]
         candidates = exported or found

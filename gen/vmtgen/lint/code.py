@@ -243,7 +243,7 @@ class _Look:
         return None
 
     def _near(self, address: int) -> bool:
-        """Whether an address lies in one of the module's pages."""
+        """Whether an address is in one of the module's pages."""
         return self.loading.locate(address, 1) is not None
 
 

@@ -88,7 +88,7 @@ def _problems(
     elif symbol.section is not None and not module.sections[symbol.section].loaded:
         target = module.sections[symbol.section]
         name = target.name or f"section {target.index}"
-        yield "symbol-unloaded", f"it lies in {name}, which is {target.type}"
+        yield "symbol-unloaded", f"it is in {name}, which is {target.type}"
     elif symbol.special == "ABS" and rule.kind in ("relative", "branch26", "page21"):
         address = loading.values[symbol.index] + (relocation.addend or 0)
         if address < _KERNEL[module.machine]:

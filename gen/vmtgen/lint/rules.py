@@ -155,7 +155,7 @@ RULES: tuple[Rule, ...] = (
          "A symbol's name does not end inside the string table: the kernel reads beyond it.",
          _WHOLE, _CHECKSYMS),
     Rule("symbol-unloaded", "error",
-         "A symbol that is used lies in a section that the loader does not load: it keeps its "
+         "A symbol that is used is in a section that the loader does not load: it keeps its "
          "value in the file as its address.", _WHOLE, _SYM_LOOKUP),
     Rule("symbol-local", "error", "A local symbol that is used is not defined.", _WHOLE,
          _SYM_LOOKUP, r"local symbol @\d+ undefined"),

@@ -70,7 +70,7 @@ def _one(module: Module, section: Section) -> Iterator[Finding]:
 
 
 def _in_file(module: Module, section: Section) -> bool:
-    """Return whether the file has room for a NOBITS section, which then had another type before."""
+    """Return whether no other section uses the file bytes of a NOBITS section: it once had data."""
     start, end = section.file_offset, section.file_offset + section.size
     return not any(
         other.file_offset < end and other.file_offset + other.size > start

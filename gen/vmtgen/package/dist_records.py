@@ -1,4 +1,4 @@
-"""The records of a release: manifest, check sums, and a bill of materials."""
+"""The records of a release: manifest, checksums, and a bill of materials."""
 
 from __future__ import annotations
 
@@ -171,7 +171,7 @@ def as_json(document: Mapping[str, Any]) -> bytes:
     return (json.dumps(document, indent=2) + "\n").encode("ascii")
 
 
-def check_sums(files: Mapping[str, bytes]) -> bytes:
+def checksums(files: Mapping[str, bytes]) -> bytes:
     """Return the SHA512 of each file by name, as `cksum -a sha512` of NetBSD writes them.
 
     `cksum -c` there and `sha512sum -c` elsewhere read it.

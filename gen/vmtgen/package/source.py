@@ -1,7 +1,7 @@
-"""The source archive of a release, and pkgsrc's packages with its check sums.
+"""The source archive of a release, and pkgsrc's packages with its checksums.
 
 pkgsrc requires a distribution file, DISTNAME.tar.gz, and beside each Makefile a file distinfo with
-its check sums (pkgsrc mk/checksum, `make makesum`).
+its checksums (pkgsrc mk/checksum, `make makesum`).
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def pkgsrc_files(top: Path, archive: bytes) -> dict[str, bytes]:
 
 
 def distinfo(name: str, data: bytes) -> bytes:
-    """Return the check sums as `make makesum` writes them."""
+    """Return the checksums as `make makesum` writes them."""
     return (
         "$NetBSD$\n\n"
         f"BLAKE2s ({name}) = {hashlib.blake2s(data).hexdigest()}\n"

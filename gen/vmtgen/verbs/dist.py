@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from vmtgen.package.dist import Product
     from vmtgen.targets import MachineTarget, Release
 
-SUMMARY = "make packages for pkg_add, archives, check sums, manifest and SBOM"
+SUMMARY = "make packages for pkg_add, archives, checksums, manifest and SBOM"
 
 _EXAMPLES = """\
 examples:
@@ -91,14 +91,14 @@ def run(args: argparse.Namespace) -> int:
     packed = [*by_path.values(), origin]
     files = {one.path.as_posix(): one.data for one in packed}
     for folder in {product.packages[0].path.parent for product in products}:
-        files[f"{folder.as_posix()}/SHA512"] = dist_records.check_sums(
+        files[f"{folder.as_posix()}/SHA512"] = dist_records.checksums(
             {path.name: one.data for path, one in by_path.items() if path.parent == folder}
         )
     files |= source.pkgsrc_files(top, origin.data)
     files["manifest.json"] = dist_records.as_json(manifest)
     bill = dist_records.bill_of_materials(packed, seconds)
     files[f"netbsd-vmt-{__version__}.spdx.json"] = dist_records.as_json(bill)
-    files["SHA512"] = dist_records.check_sums(files)
+    files["SHA512"] = dist_records.checksums(files)
     out = args.out or top / "dist"
     for name, data in files.items():
         write(out / name, data)

@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
     from vmtgen.targets import load_targets  # noqa: PLC0415
 
     if args.code and args.sys is None:
-        raise UsageError("--code needs --sys DIR: the headers that NetBSD installs build no kernel")
+        raise UsageError("--code needs --sys DIR: installed headers cannot compile kernel code")
     if args.source is not None and not args.code:
         raise UsageError("--source needs --code")
     if args.installed is not None and args.sys is not None:

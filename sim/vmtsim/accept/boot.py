@@ -42,11 +42,11 @@ class Account:
 
 
 class BootError(ConsoleError):
-    """No way to a root shell; ``hint`` says what to do about it."""
+    """The root shell was not reached; ``hint`` says what to do about it."""
 
 
 class Boot:
-    """Brings one machine to its shell.  ``timeout`` (seconds) is for the whole way.
+    """Brings one machine to its shell.  ``timeout`` (seconds) is the limit for all of it.
 
     ``inside``: the console may start with a shell's prompt, as with ssh.  Otherwise a text that
     looks like a prompt counts only after a login, or in answer to an empty line.
@@ -100,7 +100,7 @@ class Boot:
                 return found
 
     def _wait(self, expected: list[texts.Text], what: str) -> int:
-        """Wait for one of them; a silent guest gets an empty line.
+        """Wait for one of the texts; a silent guest gets an empty line.
 
         The kernel may have printed into getty's prompt, which then comes again.
         """
@@ -163,9 +163,9 @@ class Boot:
     def _leave_alone(self) -> Shell | None:
         """Let a loader that accepts no keys boot its default.
 
-        One that has the serial line from boot.cfg shares it with SeaBIOS, which takes the keys
-        (https://bugs.launchpad.net/qemu/+bug/1743191); it boots to the serial line after its
-        countdown.
+        If boot.cfg selects the serial line, the loader shares it with SeaBIOS, which takes the keys
+        (https://bugs.launchpad.net/qemu/+bug/1743191); after its countdown the loader boots a
+        kernel that uses the serial line.
         """
         self._print_line("boot loader: it accepts no keys; waiting for its default")
         self._ignored_since = time.monotonic()

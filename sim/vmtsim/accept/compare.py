@@ -45,7 +45,7 @@ class Message:
     """One message.
 
     ``key`` is compared, ``text`` is shown; ``value`` names a value in it that may differ,
-    ``floats`` is whether its place may.
+    ``floats`` is whether its place in the conversation may differ.
     """
 
     key: tuple[str, bytes, bytes]

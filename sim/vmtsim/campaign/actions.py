@@ -119,8 +119,8 @@ def _commands(rng: Rng) -> Verbs:
 def _abandoned(device: str) -> Callable[[Rng], Verbs]:
     """Leave replies uncollected, more than the driver keeps, and read every node meanwhile.
 
-    A number that has no handler is read alone first: a handler takes the driver's lock, and so
-    orders what is read after it.
+    A node without a handler, which is read without a lock, is read first: a handler takes the
+    driver's lock, which orders all later reads.
     """
     alone = f"machdep.{device}.clock_sync.steps"
 

@@ -223,7 +223,7 @@ class _Steps:
         self.step(at + self.gap(), "guest.resume", True)
 
     def clock(self) -> None:
-        """Set the clock off."""
+        """Step the guest's clock."""
         self.step(self.moment(), "guest.clock", self._rng.choice(_JUMPS))
 
     def interrupt(self) -> None:

@@ -191,7 +191,7 @@ class Player:
         return found
 
     def _early_end(self) -> list[Finding]:
-        """Report a machine that went down early: powerd listens in the first phase."""
+        """Report a machine that went down early, or that did not go down at the end as planned."""
         halted = self.simulation.outcome.halted
         planned = self.plan.last_action in {"shutdown", "no-powerd"}
         last = self.plan.scenario.steps[-1].at

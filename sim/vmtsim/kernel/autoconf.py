@@ -85,18 +85,18 @@ class Autoconf(Subject):
         return (yield from self.attach(parent, entry, aux))
 
     def attach(
-        self, parent: Device, entry: ConfigData, aux: int, printer: int = 0, behind: str = ""
+        self, parent: Device, entry: ConfigData, aux: int, printer: int = 0, suffix: str = ""
     ) -> Model:
         """Attach the device of a cfdata entry (config_attach).
 
         ``printer`` is a function of the parent that prints the text after "X at Y", or 0;
-        ``behind`` is the text that the kernel's own drivers print there.
+        ``suffix`` is the text that the kernel's own drivers print there.
         """
         attachment = self._devices.attachment_of(entry)
         assert attachment is not None
         device = self._devices.new(parent, entry, self._devices.drivers[entry.name], attachment)
         self._devices.mark(device, tables.FOUND)
-        self.kernel.subject(Console).print(f"{device.name} at {parent.name}{behind}")
+        self.kernel.subject(Console).print(f"{device.name} at {parent.name}{suffix}")
         self.kernel.trace.emit("device.attach", device=device.name, parent=parent.name)
         if printer:
             yield Call(printer, (aux, 0))
@@ -113,7 +113,7 @@ class Autoconf(Subject):
         return device
 
     def attach_pseudo(self, entry: ConfigData) -> Model:
-        """Attach a device without a parent; no line is printed of it (config_attach_pseudo)."""
+        """Attach a device without a parent; without a console line (config_attach_pseudo)."""
         attachment = self._devices.attachment_of(entry)
         assert attachment is not None
         device = self._devices.new(None, entry, self._devices.drivers[entry.name], attachment)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def same_locks(kernel: Kernel, held: list[Mutex], who: str, rule: str) -> None:
-    """Panic if a function that the kernel called with ``held`` returned with one more."""
+    """Panic if a function that the kernel called with the locks ``held`` returned with another."""
     for lock in kernel.current.held:
         if lock not in held:
             taken = kernel.location(lock.taken_at)
@@ -39,8 +39,8 @@ def call_back(
     """Run ``function`` on the current thread, with the kernel lock unless it is MP-safe.
 
     Returns its result as an unsigned word.  ``what`` names the function in messages.  Panics if the
-    function returns with something that it did not have before: a mutex, a read section, the kernel
-    lock, preemption disabled, a passive reference.  softint_execute in sys/kern/kern_softint.c,
+    function returns with something that it has acquired: a mutex, a read section, the kernel lock,
+    disabled preemption, a passive reference.  softint_execute in sys/kern/kern_softint.c,
     workqueue_runlist in subr_workqueue.c and xc_thread in subr_xcall.c check these.
     """
     big = kernel.subject(KernelLock)

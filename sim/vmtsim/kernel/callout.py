@@ -48,7 +48,7 @@ class Callout:
 
     @property
     def runner(self) -> Lwp | None:
-        """The soft interrupt that runs it on its processor: all that the kernel checks."""
+        """The soft interrupt that runs it on its processor; the kernel checks no other."""
         return self.runners.get(self.processor)
 
 

@@ -64,7 +64,7 @@ class NativeAttachment(Attachment):
 
 @dataclass(eq=False)
 class Driver:
-    """A registered cfdriver; its struct lies in guest memory, also for native drivers."""
+    """A registered cfdriver; its struct is in guest memory, also for native drivers."""
 
     address: int
     name: str

@@ -22,7 +22,7 @@ _STRING_MAX = 255  # EVCNT_STRING_MAX: with the NUL
 
 @dataclass(frozen=True)
 class _Layout:
-    """struct evcnt: a 64-bit count at 0, a list entry of two pointers at 8, and then."""
+    """Offsets in struct evcnt, after a 64-bit count at 0 and a list entry of two pointers at 8."""
 
     type: int
     grouplen: int

@@ -126,7 +126,7 @@ class I2c(Subject):
         match = yield from autoconf.call_driver(attachment, "match", bus, entry, given.at)
         if match > 0 and (match != _ADDRESS_ONLY or address in self.chips):
             bus.slots[slot] = yield from autoconf.attach(
-                bus, entry, given.at, behind=f" addr {slot}"
+                bus, entry, given.at, suffix=f" addr {slot}"
             )
         given.free("iic_search")
 

@@ -93,7 +93,7 @@ class Isa(Subject):
         child = None
         if match > 0:
             printed = self._printed(given.at)
-            child = yield from autoconf.attach(bus, entry, given.at, behind=printed)
+            child = yield from autoconf.attach(bus, entry, given.at, suffix=printed)
             if child is not None:
                 bus.slots[child.name] = child
         given.free("isasearch")

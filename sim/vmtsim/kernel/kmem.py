@@ -184,13 +184,13 @@ class Kmem(Subject):
         address, size = allocation.address, allocation.size
         end = allocation.base + allocation.mapped
         before = kernel.cpu.read(allocation.base, address - allocation.base)
-        behind = kernel.cpu.read(address + size, end - address - size)
+        after = kernel.cpu.read(address + size, end - address - size)
         where = ""
         if before != _GUARDS[: len(before)]:
             last = max(i for i, byte in enumerate(before) if byte != _CANARY)
             where = f"byte {len(before) - last} before"
-        elif behind != _GUARDS[: len(behind)]:
-            first = next(i for i, byte in enumerate(behind) if byte != _CANARY)
+        elif after != _GUARDS[: len(after)]:
+            first = next(i for i, byte in enumerate(after) if byte != _CANARY)
             where = f"byte {first} after"
         if where:
             kernel.panic(
@@ -253,7 +253,7 @@ class Kmem(Subject):
         )
 
     def _reader(self, reader: str) -> tuple[str, Place]:
-        """Return the reader, up to the verb, and the code of the guest that it is."""
+        """Return the subject and verb of the message, and the guest's code that reads or calls."""
         kernel = self.kernel
         if reader == "kernel":
             frame = kernel.current.frames[-1]

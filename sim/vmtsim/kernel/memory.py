@@ -102,14 +102,14 @@ class Memory:
     # -- words -------------------------------------------------------------------------------
 
     def read(self, address: int, size: int) -> bytes:
-        """Return ``size`` bytes, which the caller makes use of: see Shadow."""
+        """Return ``size`` bytes that the caller uses: Shadow reports uninitialised ones."""
         data = self._load(address, size)
         if self._marked_from <= address < self._marked_to:
             self.shadow.used(address, size)
         return data
 
     def used(self, address: int, size: int) -> None:
-        """Note that the caller makes use of bytes that it has read from the processor."""
+        """Report uninitialised bytes that the caller has read from the processor and uses."""
         if self._marked_from <= address < self._marked_to:
             self.shadow.used(address, size)
 
@@ -128,7 +128,7 @@ class Memory:
             address, size = address + part, size - part
 
     def copy(self, target: int, source: int, size: int) -> None:
-        """Copy without making use of it: uninitialised bytes stay so."""
+        """Copy memory; uninitialised bytes are not reported, and their copies are uninitialised."""
         self.cpu.checked_write(target, self.cpu.read(source, size))
         marked_from, marked_to = self._marked_from, self._marked_to
         if marked_from <= source < marked_to or marked_from <= target < marked_to:

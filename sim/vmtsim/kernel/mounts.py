@@ -221,7 +221,7 @@ class Mounts(Subject):
         return 0
 
     def updating(self, directory: str, *, read_only: bool) -> Model:
-        """Mount -u -o ro or rw; returns an errno (mount_update in vfs_syscalls.c)."""
+        """Run mount -u -o ro or rw; returns an errno (mount_update in vfs_syscalls.c)."""
         mount = self.find(directory)
         error = yield from self.suspend(mount)
         if error:

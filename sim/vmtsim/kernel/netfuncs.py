@@ -146,8 +146,8 @@ class NetworkFunctions(Subject):
         content = self.kernel.memory.read(address, 16)
         # For a single trailing zero group it reads the bytes after the address.
         alone = content[14:] == bytes(2) and content[12:14] != bytes(2)
-        behind = self.kernel.memory.read(address + 16, 2) if alone else b"\1\1"
-        return self._store(buffer, size, print6(content, behind))
+        following = self.kernel.memory.read(address + 16, 2) if alone else b"\1\1"
+        return self._store(buffer, size, print6(content, following))
 
     @kernel_function("void in_len2mask(struct in_addr *mask, u_int len)")
     def in_len2mask(self, mask: int, length: int) -> None:

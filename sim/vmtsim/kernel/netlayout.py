@@ -147,17 +147,17 @@ def print4(address: bytes) -> str:
     return ".".join(str(byte) for byte in address)
 
 
-def print6(address: bytes, behind: bytes = b"\1\1") -> str:
+def print6(address: bytes, following: bytes = b"\1\1") -> str:
     """Format an IPv6 address as in6_print() of NetBSD sys/netinet6/in6_print.c does.
 
     It shortens the first run of two or more zero groups, not the longest.  A single zero group at
-    the end counts as a run if the two bytes ``behind`` (after) the address are zero.
+    the end counts as a run if the two bytes ``following`` the address are zero.
     """
     if ipaddress.IPv6Address(address).ipv4_mapped is not None:
         return f"::ffff:{print4(address[12:])}"
     groups = [f"{int.from_bytes(address[i : i + 2], 'big'):x}" for i in range(0, 16, 2)]
     start = next((i for i in range(7) if groups[i] == groups[i + 1] == "0"), None)
-    if start is None and groups[7] == "0" and not any(behind):
+    if start is None and groups[7] == "0" and not any(following):
         return ":".join(groups[:7]) + ":"
     if start is None:
         return ":".join(groups)

@@ -38,7 +38,7 @@ def kprintf(memory: Memory, text: str, arguments: Arguments) -> str:
 
 @lru_cache(maxsize=1024)
 def _parsed(text: str) -> tuple[tuple[str, _Directive | None], ...]:
-    """Return the parts of a format: text, and the directive behind it (None: the text ends)."""
+    """Return the parts of a format: text, and the directive after it (None: the text ends)."""
     parts: list[tuple[str, _Directive | None]] = []
     start = 0
     for match in _DIRECTIVE.finditer(text):

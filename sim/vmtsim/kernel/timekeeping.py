@@ -65,7 +65,7 @@ class TimeKeeping(Subject):
         self.slews: list[tuple[int, int]] = []
 
     def data(self) -> Iterator[DataSymbol]:
-        """Hz and related variables."""
+        """Yield hz and related variables."""
         for name, value in (("hz", HZ), ("tick", 1_000_000 // HZ), ("stathz", 0)):
             yield DataSymbol(name, value.to_bytes(4, "little"))
         yield DataSymbol("time_adjusted", bytes(4))

@@ -60,7 +60,7 @@ def full(simulation: Simulation, outcome: Outcome) -> list[str]:
 
 
 def _hint(simulation: Simulation, outcome: Outcome) -> list[str]:
-    """Return a hint if a run shows less than it seems to."""
+    """Return a hint if no device attached, or if the driver sent nothing to the host."""
     events = simulation.trace.events
     loaded = any(event.kind == "modctl.load" and not event["error"] for event in events)
     attaches = "config_init_component" in simulation.module.imports

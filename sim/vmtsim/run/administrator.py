@@ -165,26 +165,26 @@ class Administrator:
     # -- commands, as models -----------------------------------------------------------------
 
     def load(self, path: str | None = None) -> Model:
-        """modload; without a path the module under test."""
+        """Run modload; without a path, for the module under test."""
         modules = self.kernel.subject(Modules)
         if path is not None:
             return modules.load(path)
         return modules.load(self.module, properties=self.properties)
 
     def unload(self, name: str) -> Model:
-        """Modunload NAME."""
+        """Run modunload NAME."""
         return self.kernel.subject(Modules).unload(name)
 
     def detach(self, device: str) -> Model:
-        """Drvctl -d DEVICE."""
+        """Run drvctl -d DEVICE."""
         return self.kernel.subject(Autoconf).drvctl_detach(device)
 
     def rescan(self, bus: str) -> Model:
-        """Drvctl -r -a cpufeaturebus BUS."""
+        """Run drvctl -r -a cpufeaturebus BUS."""
         return self.kernel.subject(Autoconf).drvctl_rescan(bus, FEATURE_BUS)
 
     def hostname(self, name: str) -> Model:
-        """Sysctl -w kern.hostname=NAME."""
+        """Run sysctl -w kern.hostname=NAME."""
         yield from self.kernel.subject(Identity).rename(name)
         return 0
 
@@ -226,7 +226,7 @@ class Administrator:
             network.remove(interface)
 
     def route(self, given: Route) -> Model:
-        """Route add, delete or change.
+        """Run route add, delete or change.
 
         Returns ESRCH if there is no such route, EEXIST if there already is one, as route(8) prints
         it.
@@ -286,7 +286,7 @@ class Administrator:
         return self.kernel.subject(Envsys).envstat(device)
 
     def wdogctl(self, given: Watchdog) -> Model:
-        """Wdogctl -k, -u or -e -p PERIOD NAME, -t or -d."""
+        """Run wdogctl -k, -u or -e -p PERIOD NAME, -t or -d."""
         return self.kernel.subject(Watchdogs).control(given.name, given.mode, given.period)
 
     def interrupt(self) -> Model:
@@ -371,14 +371,14 @@ class Administrator:
         return 0
 
     def clock(self, seconds: float) -> Model:
-        """Set the guest's clock off by that many seconds, as date(1) does."""
+        """Step the guest's clock by that many seconds, as date(1) does."""
         time = self.kernel.subject(TimeKeeping)
         time.step(time.realtime() + round(seconds * SECOND))
         yield from ()
         return 0
 
     def sysctl(self, values: Mapping[str, Scalar]) -> Model:
-        """Sysctl -w NAME=VALUE for each."""
+        """Run sysctl -w NAME=VALUE for each."""
         for name, value in values.items():
             reply = yield from self.set_node(name, value)
             if reply.error:
@@ -442,11 +442,11 @@ class Administrator:
         return 0
 
     def suspend(self) -> Model:
-        """Drvctl -S: the pmf suspend hooks."""
+        """Run drvctl -S: the pmf suspend hooks."""
         return self._pmf(resume=False)
 
     def resume(self) -> Model:
-        """Drvctl -Q: the pmf resume hooks."""
+        """Run drvctl -Q: the pmf resume hooks."""
         return self._pmf(resume=True)
 
     def _pmf(self, *, resume: bool) -> Model:
@@ -461,7 +461,7 @@ class Administrator:
         return 0
 
     def shutdown(self) -> Model:
-        """Shutdown -p now, only the kernel's part."""
+        """Do the kernel's part of shutdown -p now."""
         return self.kernel.subject(SysmonPower).reboot(RB_POWERDOWN)
 
     def panic(self) -> Model:

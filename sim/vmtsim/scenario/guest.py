@@ -110,7 +110,7 @@ class File(Record):
 
 @dataclass(frozen=True)
 class Offset(Record):
-    """The offset by which the guest's clock is set."""
+    """The seconds by which the guest's clock is stepped."""
 
     SHORTHAND: ClassVar[str] = "seconds"
     seconds: float
@@ -479,7 +479,7 @@ _TABLE = (
             "install powerd's hook and scripts for freeze and thaw, which take SECONDS",
             lambda admin, given: admin.site_scripts(given),
             _simulated("the disk does not contain a site's scripts")),
-    Command("clock", Offset, "set the guest's clock off by SECONDS",
+    Command("clock", Offset, "step the guest's clock by SECONDS",
             lambda admin, given: admin.clock(given.seconds),
             lambda given: [["clock", str(round(given.seconds))]]),
     Command("suspend", Nothing, "the guest's own power management: suspend",

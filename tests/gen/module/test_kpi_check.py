@@ -149,7 +149,7 @@ def test_differing_function_is_reported_with_line_and_reason(
         assert found_in == "small_count"
     else:
         assert "IFF_UP" in source[line - 1]
-    assert "in ours" in reason
+    assert "with the project's headers" in reason
 
 
 def test_different_macro_expansion_is_named(tree: Path, small: Path) -> None:
@@ -194,7 +194,7 @@ def test_command_reports_layouts_and_code(
     assert cli.main([*words, "--source", str(small), "--json"]) == 65
     (row,) = json.loads(capsys.readouterr().out)["machines"]
     assert row["messages"] == [
-        "sys/power.h: PSWITCH_TYPE_RESET is 3 in our headers and 4 in NetBSD's"
+        "sys/power.h: PSWITCH_TYPE_RESET is 3 in the project's headers and 4 in NetBSD's"
     ]
     assert row["code"]["differences"]
 

@@ -23,7 +23,7 @@ _WITHIN = 10
 _KNOWN = """
 races:
   - field: age
-    benign: a number for people
+    benign: a statistic that no code uses
     test: tests/sim/campaign/test_with_races.py
 """
 

@@ -114,7 +114,7 @@ SOURCE = """
     {
             int seen = 0;
 
-            /* Just behind a tick: nearly all of the way to the next one is one long wait. */
+            /* Just after a tick: nearly all of the way to the next one is one long wait. */
             kpause("tick", false, 1, NULL);
             callout_reset(&timer, 1, in_softint, NULL);
             DELAY(1000000 / hz - 300);

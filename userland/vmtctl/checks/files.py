@@ -286,7 +286,7 @@ def _boot(context: Context, rc: RcConf) -> Iterator[Finding]:
             "boot-cfg-disables",
             f"{bootcfg.PATH} says `{line}`",
             "the built-in driver does not attach; right if only vmtoolsd is to use the channel",
-            advice=f"take that out of {bootcfg.PATH} if vmt0 is to be used",
+            advice=f"remove that line from {bootcfg.PATH} to use vmt0",
         )
     line = bootcfg.loading_line(text)
     if line:
@@ -294,8 +294,8 @@ def _boot(context: Context, rc: RcConf) -> Iterator[Finding]:
             WARNING,
             "boot-cfg-loads",
             f"{bootcfg.PATH} says `{line}`",
-            "a kernel with a vmt of its own, as GENERIC has, refuses a module of that name at boot",
-            advice=f"take that out of {bootcfg.PATH}{_way(context, rc)}",
+            "a kernel with a built-in vmt, such as GENERIC, refuses a module of that name at boot",
+            advice=f"remove that line from {bootcfg.PATH}{_way(context, rc)}",
         )
     for name in boot_modules(context):
         if name == "vmt":
@@ -304,7 +304,7 @@ def _boot(context: Context, rc: RcConf) -> Iterator[Finding]:
                 "modules-conf",
                 "/etc/modules.conf names vmt",
                 "with the bare name the kernel keeps its built-in driver and loads no module",
-                advice=f"take it out of /etc/modules.conf{_way(context, rc)}",
+                advice=f"remove it from /etc/modules.conf{_way(context, rc)}",
             )
 
 

@@ -143,7 +143,7 @@ def _channel(context: Context, survey: dict[str, Any]) -> Iterator[Finding]:
             f"vmt0 and vmtoolsd (pid {pids}) both use the channel",
             "each disconnects the other: requests of the host are lost, and the log fills up",
             fix=context.command("detach"),
-            advice=f"for good: {context.command('service install')}",
+            advice=f"permanently: {context.command('service install')}",
         )
     elif channel["holder"] == "vmtoolsd":
         yield Finding(OK, "channel", f"vmtoolsd (pid {pids}) holds the channel")
@@ -155,7 +155,7 @@ def _channel(context: Context, survey: dict[str, Any]) -> Iterator[Finding]:
                 "channel-met",
                 "another tools service has used the channel of vmt0 since it was attached",
                 "this has ended, but happens again if that service is started in the same way",
-                advice=f"start it so: {context.command('run -- /usr/pkg/bin/vmtoolsd')}, or have "
+                advice=f"start it with: {context.command('run -- /usr/pkg/bin/vmtoolsd')}, or let "
                 f"rc.d/vmtools do it: {context.command('service install')}",
             )
 

@@ -1,7 +1,7 @@
 """A marked block in a file of the site.
 
 The markers say that the block is vmtctl's, whether the file ended without a newline or did not
-exist, and the check sum of the block.  Removing the block restores every byte.  A line ends
+exist, and the checksum of the block.  Removing the block restores every byte.  A line ends
 with a newline, as for sh(1); a carriage return is a byte like any other.
 """
 
@@ -49,12 +49,12 @@ def _sum(data: bytes) -> bytes:
 
 
 def sealed(data: bytes) -> bytes:
-    """Return ``data`` (a file of vmtctl, ending with a newline) with its check sum as last line."""
+    """Return ``data`` (a file of vmtctl, ending with a newline) with its checksum as last line."""
     return data + _OWN_SUM + _sum(data) + b"\n"
 
 
 def unsealed(data: bytes) -> bytes | None:
-    """Return a file of vmtctl without its check sum; None when the sum is wrong or missing."""
+    """Return a file of vmtctl without its checksum; None when the sum is wrong or missing."""
     start = data.rfind(b"\n", 0, -1) + 1
     body, last = data[:start], data[start:]
     return body if last == _OWN_SUM + _sum(body) + b"\n" else None

@@ -97,7 +97,7 @@ def _record(plan: Plan, tree: Tree, missing: list[str]) -> None:
         return
     if "/etc/powerd" in missing:
         # The record cannot come before its directory. A crash in between leaves an empty
-        # /etc/powerd behind, which every NetBSD has.
+        # /etc/powerd, which every NetBSD has.
         missing.remove("/etc/powerd")
         plan.make_directory("/etc/powerd")
     text = _RECORD_HEAD + "".join(f"{path}\n" for path in [*known, *new])

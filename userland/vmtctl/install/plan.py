@@ -237,8 +237,7 @@ class Plan:
             if self.tree.look(path).kind != "file" and not ours(was):
                 raise Failure(
                     f"{path} is missing, and {was.path} is its former file",
-                    hint=f"to have it back: mv {was.path} {path}; "
-                    f"if it is not needed: rm {was.path}",
+                    hint=f"to restore it: mv {was.path} {path}; if it is not needed: rm {was.path}",
                     status=DATA,
                 )
             self.changes.append(_Sweep(self.tree, was.path))

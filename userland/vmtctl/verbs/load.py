@@ -51,7 +51,7 @@ def run(context: Context) -> int:
 def _modules(context: Context) -> list[guest.Module]:
     found, complaint = guest.modules(context)
     if complaint:
-        raise Failure(f"cannot find out which modules are loaded: {complaint}")
+        raise Failure(f"cannot determine which modules are loaded: {complaint}")
     return found
 
 

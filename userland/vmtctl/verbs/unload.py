@@ -55,7 +55,7 @@ class _State:
     def __init__(self, context: Context) -> None:
         found, complaint = guest.modules(context)
         if complaint:
-            raise Failure(f"cannot find out which modules are loaded: {complaint}")
+            raise Failure(f"cannot determine which modules are loaded: {complaint}")
         self.loaded = any(not each.builtin for each in found)
         self.has_builtin = any(each.builtin for each in found)
         self.disabled = any(each.disabled for each in found)

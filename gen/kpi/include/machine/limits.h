@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Limits of the basic types, as the compiler knows them (NetBSD
- * sys/arch/amd64/include/limits.h and its like).
+ * sys/arch/amd64/include/limits.h and others).
  */
 #ifndef _KPI_MACHINE_LIMITS_H_
 #define _KPI_MACHINE_LIMITS_H_

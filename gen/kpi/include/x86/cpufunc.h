@@ -17,7 +17,7 @@ x86_cpuid2(uint32_t leaf, uint32_t subleaf, uint32_t *regs)
 	__asm volatile("cpuid"
 	    : "=a" (leaf), "=b" (b), "=c" (subleaf), "=d" (d)
 	    : "a" (leaf), "c" (subleaf));
-	/* As NetBSD has it: no store to memory between the registers. */
+	/* As in NetBSD: no store to memory between the registers. */
 	regs[0] = leaf;
 	regs[1] = b;
 	regs[2] = subleaf;

@@ -66,7 +66,7 @@ def _every_message_is_sent(messages: Any, by_c: set[str], place: Node, problems:
     for message in messages:
         if (message.at is None) != (message.name in by_c):
             text = "the driver's C sends it" if message.name in by_c else "nothing sends it"
-            hint = "take 'at' out" if message.at else "it needs 'at: registration'"
+            hint = "remove 'at'" if message.at else "it needs 'at: registration'"
             node = place[message.name]
             problems.add(node.key or node, f"{text}: {hint}")
 

@@ -1,4 +1,4 @@
-"""The types that every spec shares: names, texts for people, texts for the wire and the log."""
+"""The types that every spec shares: names, descriptions, texts for the wire and the log."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ Member = Annotated[str, Pattern(MEMBER, "a name of small letters, digits and _, 
 
 Doc = Annotated[
     str,
-    Pattern(r"(?s)(?!.*\*/)(?=.*\S)[\x20-\x7e\n]+", "ASCII text for people, without */"),
+    Pattern(r"(?s)(?!.*\*/)(?=.*\S)[\x20-\x7e\n]+", "ASCII text without */"),
 ]
-"""A sentence for people; it ends up in C comments, the man page and the protocol page."""
+"""A sentence that readers see in C comments, the man page and the protocol page."""
 
 Printable = Annotated[str, Pattern(r"[\x20-\x7e]+", "printable ASCII text")]
 """A text that is sent or logged unchanged."""
