@@ -26,8 +26,8 @@
 #include <uvm/uvm_page.h>
 
 /*
- * How the files see each other.  vmmemctl_module.c compiles them as one unit
- * in which everything is static.
+ * The linkage of what the files share.  vmmemctl_module.c compiles them as one
+ * unit in which everything is static.
  */
 #ifndef VMMEMCTL_LOCAL
 #define	VMMEMCTL_LOCAL

@@ -36,7 +36,8 @@ _PLACES = (
 _FIRST_COMMENT = {"c": re.compile(r"/\*.*?\*/\n", re.DOTALL), "4": re.compile(r'(?:\.\\".*\n)+')}
 # Lines of the header and the manual for a module beside another of its name.
 _BESIDE = re.compile(
-    r'/\*\n \* How the files see each other\..*?#endif\n\n|\.\\" Beside .*?\.\\" End\n', re.DOTALL
+    r'/\*\n \* The linkage of what the files share\..*?#endif\n\n|\.\\" Beside .*?\.\\" End\n',
+    re.DOTALL,
 )
 _FIELDS = {"delete": 1, "remove": 2, "add": 2, "keep": 2}
 
