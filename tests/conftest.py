@@ -68,7 +68,7 @@ class Golden:
     directory: Path
 
     def check(self, name: str, text: str) -> None:
-        """Hold ``text`` against the golden file ``name``."""
+        """Compare ``text`` with the golden file ``name``."""
         path = self.directory / name
         if UPDATE_GOLDEN:
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -3,7 +3,7 @@
 The builder keeps objects itself, but not those whose headers are in a directory that it does not
 know: a NetBSD source tree, or one that a test writes.  The analyzers have no such cache at all.
 The key is everything that the compiler reads: its program, its flags, and each file of the
-directories of the source and of the headers.  Where a directory lies is no part of it.
+directories of the source and of the headers.  It does not contain the paths of the directories.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The walls between the rooms, read off the import statements."""
+"""The walls between the rooms, read from the import statements."""
 
 from __future__ import annotations
 

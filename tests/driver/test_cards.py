@@ -77,7 +77,7 @@ def test_named_interface_is_reported_first(rig: Make) -> None:
     machine.leave()
 
 
-def test_request_between_looks_does_not_hide_change(rig: Make) -> None:
+def test_request_between_checks_does_not_hide_change(rig: Make) -> None:
     machine = rig(before=_many_taps)
     sent = len(machine.info(10))
     machine.host.send("Set_Option broadcastIP 1")

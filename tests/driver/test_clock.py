@@ -132,13 +132,13 @@ def _ahead(machine: Rig) -> None:
     machine.time.boot_offset += 7200 * SECOND
 
 
-def test_first_look_steps_fast_clock_back(rig: Make) -> None:
+def test_first_comparison_steps_fast_clock_back(rig: Make) -> None:
     machine = rig(before=_ahead)
     assert [round(by / SECOND) for _at, by in machine.time.steps] == [-7200]
     machine.leave()
 
 
-def test_later_looks_slew_and_log_duration(rig: Make) -> None:
+def test_later_comparisons_slew_and_log_duration(rig: Make) -> None:
     machine = rig()
     machine.host.clock.jump(-7200 * SECOND)
     machine.run(300)
@@ -502,7 +502,7 @@ def test_single_wrong_host_time_does_not_move_clock(rig: Make) -> None:
 
 
 @pytest.mark.parametrize("jump", [-7, 7])
-def test_jump_between_two_looks_is_rechecked(rig: Make, jump: int) -> None:
+def test_jump_between_two_samples_is_rechecked(rig: Make, jump: int) -> None:
     machine = rig()
     machine.host.faults.arm("clock-jump", skip=1, seconds=jump)
     assert machine.ask("Time_Synchronize 1") == b"OK "
@@ -522,7 +522,7 @@ def test_inconsistent_host_clock_is_ignored(rig: Make) -> None:
     machine.leave()
 
 
-def test_tightest_of_four_wide_looks_is_used(rig: Make) -> None:
+def test_fastest_of_four_slow_samples_is_used(rig: Make) -> None:
     machine = rig()
     for skip, seconds in ((1, 9), (2, 0.01), (3, 5), (4, 7)):
         machine.host.faults.arm("clock-jump", skip=skip, seconds=seconds)

@@ -34,7 +34,7 @@ def test_every_named_scenario_and_file_exists(root: Path) -> None:
             assert (root / name).exists(), name
 
 
-def test_every_row_describes_our_driver(root: Path) -> None:
+def test_every_row_describes_project_driver(root: Path) -> None:
     text = (root / "docs" / "FEATURES.md").read_text(encoding="utf-8")
     rows = [line for line in text.splitlines() if line.startswith("|")]
     assert all(line.rstrip("|").rpartition("|")[2].strip() for line in rows)

@@ -150,7 +150,7 @@ def test_refused_item_is_logged_once_and_resent_after_reset(rig: Make, fault: st
     machine.leave()
 
 
-def test_lost_item_is_resent_at_next_look(rig: Make) -> None:
+def test_lost_item_is_resent_at_next_check(rig: Make) -> None:
     machine = rig()
     machine.do("hostname", "other.example")
     machine.host.faults.arm("no-reply", command="SetGuestInfo", times=2)

@@ -233,7 +233,7 @@ def test_hosts_without_key_10_get_key_9(rig: Make) -> None:
     machine.leave()
 
 
-def test_host_refusing_all_forms_is_asked_and_logged_once(rig: Make) -> None:
+def test_host_refusing_all_forms_is_tried_and_logged_once(rig: Make) -> None:
     machine = rig(unknown_guestinfo_keys=frozenset({2, 9, 10}))
     machine.run(300)
     assert [len(_sent(machine, key)) for key in (10, 9, 2)] == [1, 1, 0]
@@ -241,7 +241,7 @@ def test_host_refusing_all_forms_is_asked_and_logged_once(rig: Make) -> None:
     machine.leave()
 
 
-def test_lost_network_information_is_resent_at_next_look(rig: Make) -> None:
+def test_lost_network_information_is_resent_at_next_check(rig: Make) -> None:
     machine = rig()
     machine.net.add_address("wm0", "198.51.100.1/24")
     machine.host.faults.arm("no-reply", command="SetGuestInfo", times=2)

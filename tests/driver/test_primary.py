@@ -81,7 +81,7 @@ def test_refused_address_is_resent_only_on_change(rig: Make) -> None:
     machine.leave()
 
 
-def test_lost_address_is_resent_at_next_look(rig: Make) -> None:
+def test_lost_address_is_resent_at_next_check(rig: Make) -> None:
     machine = rig()
     machine.host.faults.arm("no-reply", command="info-set", times=2)
     assert machine.option("broadcastIP", "1") == b"ERROR Unable to carry out the option"

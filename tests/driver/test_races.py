@@ -118,7 +118,7 @@ def test_driver_works_on_weakly_ordered_memory(module: Path, scenario: str) -> N
     assert late
 
 
-def test_point_behind_a_trap_is_reached_and_one_behind_the_next_call_is_not(module: Path) -> None:
+def test_point_after_trap_is_reached_and_point_after_next_call_is_not(module: Path) -> None:
     """Between two calls the guest may call the host, where threads could switch, too."""
     scenario = script.load("alone")
 

@@ -75,7 +75,7 @@ def _slow(machine: Rig, ticks: int) -> None:
 
 
 def _stuck(machine: Rig) -> None:
-    """Hold the worker, in its look at the file systems."""
+    """Block the worker while it checks the file systems."""
     machine.mounts.hang("/")
     machine.run(120)
 

@@ -7,7 +7,7 @@ What the info string of a fenced block says:
 nothing            what the commands before it print; ``...`` stands for any text
 ``diff``           an edit of the checkout, made before the next block
 ``console guest``  commands after ``# `` on the simulated guest, and what they print
-``sh netbsd``      commands for another system (also ``macos`` and ``console``): looked at, not run
+``sh netbsd``      commands for another system (also ``macos`` and ``console``): checked, not run
 ``text``           a picture
 =================  =============================================================================
 

@@ -123,7 +123,7 @@ def test_failing_page_ends_background_processes(tmp_path: Path) -> None:
 
 
 def edit(block: Block, where: Path) -> None:
-    """Make the edit of a block ``diff``; its line numbers may be off, its lines may not."""
+    """Make the edit of a block ``diff``; its line numbers may differ, its lines may not."""
     done = subprocess.run(
         ["git", "apply", "-"],
         input=block.text,

@@ -83,7 +83,7 @@ def _altered(value: Any) -> list[Any]:
 
 
 class SpecsTrial:
-    """A directory with specs to spoil and the driver's C to compile with what they make."""
+    """A directory with specs to change and the driver's C to compile with what they make."""
 
     def __init__(self, top: Path, module: str = "vmt") -> None:
         self.module = module

@@ -105,7 +105,7 @@ def test_unwritable_cache_changes_nothing(
     assert cache.get("yaml", b"x") == [1]
 
 
-def test_few_entries_look_at_all_others(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_put_in_many_scans_the_cache(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """To look at thousands of files took longer than most of what an entry keeps."""
     looks: list[Path] = []
     monkeypatch.setattr(cache, "_shrink", looks.append)
@@ -120,7 +120,9 @@ def test_few_entries_look_at_all_others(home: Path, monkeypatch: pytest.MonkeyPa
     assert len(looks) == 100, "a large entry always causes a scan"
 
 
-def test_oldest_entries_go_beyond_the_limit(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_oldest_entries_are_removed_above_the_limit(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     kept = ["x" * 1000]
     cache.put("kind", b"0", kept)
     monkeypatch.setattr(cache, "LIMIT", 5 * 1010)
@@ -135,7 +137,7 @@ def test_oldest_entries_go_beyond_the_limit(home: Path, monkeypatch: pytest.Monk
     assert sum(each.stat().st_size for each in home.iterdir()) <= cache.LIMIT
 
 
-def test_entry_of_a_killed_writer_goes_like_any_other(
+def test_entry_of_a_killed_writer_is_removed_like_any_other(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache.put("kind", b"1", [])

@@ -1,8 +1,9 @@
 """The modules that were loaded on a real kernel, and the results.
 
-base.kmod is the driver for NetBSD/amd64 10.99.12 as it once was; mutate.py makes 342 broken copies
-of it; verdicts.json says what a 10.99.12 kernel (DIAGNOSTIC, no built-in vmt, no module files) did
-with 257 of them on modctl(MODCTL_LOAD): errno (a number, PANIC or HANG), console, attached.
+base.kmod is an earlier version of the driver, for NetBSD/amd64 10.99.12; mutate.py makes 342
+broken copies of it; verdicts.json says what a 10.99.12 kernel (DIAGNOSTIC, no built-in vmt, no
+module files) did with 257 of them on modctl(MODCTL_LOAD): errno (a number, PANIC or HANG),
+console, attached.
 
     .venv/bin/python -m tests.loader.mutants
 

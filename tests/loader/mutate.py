@@ -1,7 +1,7 @@
 # ruff: noqa
 # fmt: off
 #!/usr/bin/env python3
-"""mutate.py BASE OUTDIR: mutated modules + list.json [(file, what)]."""
+"""Writes mutated copies of a module, and list.json with pairs (file, mutation): BASE OUTDIR."""
 import json, os, struct, sys
 base = open(sys.argv[1], 'rb').read(); out = sys.argv[2]; os.makedirs(out, exist_ok=True); L = []
 def put(what, b):

@@ -35,7 +35,7 @@ _PATIENCE = 5.0  # times as long as the tests take with nothing wrong: it hangs
 
 @dataclass(frozen=True)
 class Room:
-    """Python files, as patterns, and the tests that hold them, quickest first."""
+    """Python files, as patterns, and the tests for them, quickest first."""
 
     name: str
     files: tuple[str, ...]

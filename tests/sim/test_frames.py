@@ -1,4 +1,4 @@
-"""Heap, stacks and data in frames: what the guest's code sees is what regions would show."""
+"""Heap, stacks and data in frames: the guest's code sees the same memory as with regions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pages of differences to NetBSD name tests that exist, and no row without test or reason."""
+"""Each row of the pages of differences from NetBSD has a test that exists, or a reason."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ def strings(top: Path, without: tuple[Path, ...]) -> set[str]:
 
 
 def unnamed(rules: Collection[str], messages: set[str]) -> list[str]:
-    """The rules that are not a string, nor at the start of a messages."""
+    """The rules that are not a string, nor at the start of a message."""
     named = {text.partition(":")[0] for text in messages}
     return sorted(set(rules) - named)
 

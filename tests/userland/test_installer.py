@@ -230,7 +230,7 @@ def test_edited_installed_file_is_refused_or_kept_with_force(typed: bool) -> Non
 
 
 @pytest.mark.parametrize("typed", [True, False])
-def test_other_version_of_our_file_is_replaced(typed: bool) -> None:
+def test_other_version_of_vmtctl_file_is_replaced(typed: bool) -> None:
     """Older or newer: an upgrade and its way back need no --force."""
     other = b"# of another version"
     with built(SITE) as root:

@@ -97,7 +97,7 @@ def test_status_shows_driver_counters(sim_guest: SimGuest, on: Any) -> None:
 
 @pytest.fixture
 def generic(start: Start) -> SimGuest:
-    """A guest whose kernel has a built-in driver, as GENERIC has."""
+    """A guest whose kernel has a built-in driver, like GENERIC."""
     return start("--kernel", "builtin")
 
 

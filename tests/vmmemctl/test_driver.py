@@ -224,7 +224,7 @@ def test_higher_floor_takes_pages_back(machine: Make) -> None:
     guest.leave()
 
 
-def test_pages_of_files_are_lent(machine: Make) -> None:
+def test_half_of_file_pages_is_given_to_host(machine: Make) -> None:
     """The pagedaemon frees them where the allocation wakes it; half of them count."""
     guest = machine()
     memory = Pressure(free=2 << 20, files=200 << 20, seconds=1000)

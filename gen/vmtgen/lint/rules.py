@@ -135,7 +135,7 @@ RULES: tuple[Rule, ...] = (
          "A relocation writes more bytes than the instruction's field has: it destroys the next "
          "instruction.", _WHOLE, _MACHDEP),
     Rule("relocation-target", "error",
-         "What a relocation leads to is neither in the module's loaded sections nor in the kernel.",
+         "A relocation's target is neither in the module's loaded sections nor in the kernel.",
          _WHOLE, _SYM_LOOKUP),
     Rule("relocation-type", "error", "The machine's loader does not support this relocation.",
          "compile without -fpic, -fpie, -mcmodel=large and thread-local data; on i386 with "

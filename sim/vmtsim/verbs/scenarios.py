@@ -81,7 +81,7 @@ def _verbs(*, as_json: bool) -> int:
         sys.stdout.write("\n")
         return 0
     for name, verb in VERBS.items():
-        text = f"wait for: {verb.text}" if name.startswith("expect.") else verb.text
+        text = f"wait for: {verb.text} ARGUMENT" if name.startswith("expect.") else verb.text
         lines = textwrap.wrap(f"argument: {verb.expected}", 74)
         sys.stdout.write(f"{name}: {text}\n")
         sys.stdout.write("".join(f"    {line}\n" for line in lines))

@@ -113,7 +113,7 @@ def test_wrong_layout_is_detected(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-def test_each_group_of_our_headers_answers_alone(machine: str) -> None:
+def test_each_group_of_project_headers_compiles_alone(machine: str) -> None:
     """Each header compiles alone, unlike in the one file of ``kpi check``."""
     tool, headers = toolchain("zig", TARGETS.machine(machine), TARGETS), own_headers(machine)
     version = TARGETS.releases["11.0"].version

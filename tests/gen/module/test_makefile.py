@@ -191,7 +191,7 @@ def test_own_driver_makefile_is_read_without_make(monkeypatch: pytest.MonkeyPatc
     assert ours.sources
 
 
-def test_name_missing_in_our_headers_is_attributed_to_netbsd(tmp_path: Path) -> None:
+def test_name_missing_in_project_headers_is_attributed_to_netbsd(tmp_path: Path) -> None:
     (tmp_path / "m.c").write_text(GLUE.replace("ONE", "autoconf_of_tomorrow(arg)"))
     with pytest.raises(ReportedError) as error:
         build_module(tmp_path / "m.c", out=tmp_path / "out", cache=tmp_path / "cache")

@@ -1,4 +1,4 @@
-"""`vmtsim accept --driver vmmemctl` in stock QEMU: the played host serves the balloon's port."""
+"""`vmtsim accept --driver vmmemctl` in stock QEMU: the simulated host serves the balloon's port."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each piece of evidence about real hosts is cited in the host's code and held by a test."""
+"""Each piece of evidence about real hosts is cited in the host's code and has a test."""
 
 import re
 from pathlib import Path

@@ -135,7 +135,7 @@ def code(request: pytest.FixtureRequest, load: Any) -> Code:
     return load(SOURCE, request.param, windows=WINDOWS)
 
 
-def test_registers_behind_index_port(code: Code) -> None:
+def test_registers_are_selected_by_index_port(code: Code) -> None:
     assert code.call("map", 0x2E, 2) == 0
     for register, value in ((0x20, 0x87), (0x21, 0x12), (0x30, 0xFF)):
         code.call("write", 0, register, 1)

@@ -208,7 +208,7 @@ def opened(code: Code, flags: int = FREAD | FWRITE) -> Any:
     return run(code, code.kernel.subject(DeviceNodes).open("eleven", 0, flags))
 
 
-def test_flags_go_by_fcntl_and_ioctl_and_are_taken_back_where_one_refuses(code: Code) -> None:
+def test_flags_are_passed_to_fcntl_and_ioctl_and_restored_after_refusal(code: Code) -> None:
     """sys_fcntl, F_SETFL calls fo_fcntl, and fo_ioctl for changed flags."""
     files = code.kernel.subject(Files)
     node = opened(code)

@@ -443,7 +443,7 @@ def put_answer(code: Code, scope: int, answer: int) -> None:
 DEVICE, PROCESS, VNODE = range(3)
 
 
-def test_of_devices_root_may_what_suser_lists(code: Code) -> None:
+def test_root_may_use_devices_that_suser_lists(code: Code) -> None:
     """suser does not decide about raw devices: the node's permissions do."""
     assert [called(code, 0, "ask_device", n) for n in range(7)] == [0, 0, 0, 0, 0, Errno.EPERM, 0]
     results = [called(code, 7, "ask_device", n) for n in range(7)]

@@ -531,7 +531,7 @@ def test_failing_statistics_are_zero(load: Callable[..., Code]) -> None:
 def test_mount_and_unmount_wait_for_suspension_elsewhere(
     load: Callable[..., Code],
 ) -> None:
-    """All three take vfs_suspend_lock for the whole of their job."""
+    """All three hold vfs_suspend_lock for their whole duration."""
     code = load(SOURCE)
     kernel, mounts = code.kernel, code.kernel.subject(Mounts)
     code.call("keep", 0)

@@ -296,7 +296,7 @@ def test_value_in_dictionary_is_not_released_by_its_reader(load: Any) -> None:
 
 
 @pytest.mark.parametrize("remove", [0, 1])
-def test_index_behind_end_of_array_panics(load: Any, remove: int) -> None:
+def test_index_after_end_of_array_panics(load: Any, remove: int) -> None:
     assert load(SOURCE).panic("index_of", 1, remove).startswith("prop-index: prop_array_")
 
 

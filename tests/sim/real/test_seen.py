@@ -116,7 +116,9 @@ def test_load_and_detach_order_has_recorded_result(
     assert [next(rest) if line in symbols else line for line in lines] == row["console"]
 
 
-def test_every_short_order_can_be_completed_with_our_driver(modules: Mapping[str, Path]) -> None:
+def test_every_short_order_can_be_completed_with_project_driver(
+    modules: Mapping[str, Path],
+) -> None:
     """Seen for all orders of up to four, one boot each: no panic, and each can be continued."""
     orders = ["".join(o) for n in (1, 2, 3) for o in product("uldr", repeat=n) if "l" in o]
     assert len(orders) == 45
