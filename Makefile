@@ -122,7 +122,7 @@ help:
 	@echo "make coverage   which lines of the Python the tests run"
 	@echo "make generate   what follows from specs and code: kmod/, PROTOCOL.md, vmtctl.8, PLIST"
 	@echo "make build      $(FILE)"
-	@echo "make lint       what the kernel would say to it"
+	@echo "make lint       load errors of it, and likely problems"
 	@echo "make run        the whole conversation with a simulated VMware"
 	@echo "make bench      figures of this machine (QUICK=1, LARGEST=$(LARGEST), BASE=COMMIT, PAGE=FILE)"
 	@echo "make soak       thousands of seeds with faults (SEEDS=$(SEEDS))"

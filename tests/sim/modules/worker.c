@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A driver with a thread of its own that raises a power event on request
- * to. With BUG defined it carries one planted bug.
+ * A driver with a thread of its own that raises a power event on
+ * request. With BUG defined it carries one planted bug.
  */
 #include <sys/param.h>
 #include <sys/systm.h>
