@@ -24,7 +24,7 @@ steps:
   - {at: 4, guest.sysctl: {machdep.vmt0.clock_sync.period: 2147483647}}
 """
 
-# A write meets the driver half attached, and half detached: each seed orders them in another way.
+# A write comes during attach and during detach: each seed orders them in another way.
 WRITES = """\
 summary: sysctl is written while the driver attaches and goes
 duration: 40

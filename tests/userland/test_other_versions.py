@@ -1,6 +1,6 @@
 """vmtctl with a driver of another version: it reports the difference and does no harm.
 
-After an update of one package only, vmtctl meets a driver that has a node less, a node more, or
+After an update of one package only, vmtctl runs with a driver that has a node less, a node more, or
 another kind of value in one. Every command then ends with its own status and
 changes nothing beyond its purpose.
 """

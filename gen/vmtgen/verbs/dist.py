@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
         reasons = (f"NetBSD {r} on {m} is not supported: {why}" for _, r, m, why in missing)
         raise ReportedError(
             "; ".join(dict.fromkeys(reasons)),
-            hint="vmtgen dist without --release and --machine makes what there is",
+            hint="vmtgen dist without --release and --machine makes all supported targets",
         )
     specs = resources.directory("specs")
     shared = dist.common(top, [load(specs / name) for name in names])

@@ -41,7 +41,7 @@ def _ignore(_first: int, _count: int, _size: int, _reader: str) -> None:
 class Shadow:
     """The marks of all objects between ``start`` and ``end``, the upper half of the heap.
 
-    ``found(first, count, size, reader)`` is called for a read of ``size`` bytes that meets
+    ``found(first, count, size, reader)`` is called for a read of ``size`` bytes that includes
     ``count`` marks, the first at address ``first``; ``reader`` is 'guest', 'kernel' or 'host'.
     """
 
@@ -108,7 +108,7 @@ class Shadow:
             fresh.left += fresh.marks.count(1, first, end)
 
     def used(self, address: int, size: int, reader: str = "kernel") -> None:
-        """Report a read that meets a mark."""
+        """Report a read that includes a mark."""
         place = self._at(address, size)
         if place is None:
             return

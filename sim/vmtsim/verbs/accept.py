@@ -271,7 +271,7 @@ def run(args: argparse.Namespace) -> int:
                 print_line(f"{result.scenario}: {result.verdict}")
                 report.write(args.report, acceptance, results)
         except BaseException:
-            _write_what_there_is(args, acceptance, results)
+            _write_partial_report(args, acceptance, results)
             raise
         report.write(args.report, acceptance, results)
     return _summary(args, results)
@@ -328,7 +328,7 @@ def _visit(args: argparse.Namespace) -> int:
     return _summary(args, results)
 
 
-def _write_what_there_is(
+def _write_partial_report(
     args: argparse.Namespace, acceptance: Acceptance, results: list[Result]
 ) -> None:
     """Write the console log and the results so far if a run was cut short."""

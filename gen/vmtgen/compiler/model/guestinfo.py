@@ -150,8 +150,8 @@ class Nics(Record):
 
         A word is four bytes and a string is a length and whole words (open-vm-tools
         lib/guestRpc/nicinfo.x): 44 bytes an interface, up to 40 an address, 68 a route, 24 a name
-        server, and what is there once.  The text of names that are searched, with their domain,
-        is bounded by its sysctl node.
+        server, and the parts that occur once.  The sysctl node net.dns limits the domain and the
+        search list.
         """
         name = (self.host_name + 3) // 4 * 4
         each = 44 * self.interfaces + 40 * self.addresses + 68 * self.routes + 24 * self.servers
