@@ -19,7 +19,7 @@ ROOMS = {
     "vmtsim": ROOT / "sim" / "vmtsim",
     "vmtctl": ROOT / "userland" / "vmtctl",
 }
-# The ground floor: all of vmtgen that the simulator may import, and all that this may import.
+# The shared base: the simulator may import nothing else of vmtgen, and the base only itself.
 SHARED = ("vmtgen.kobj", "vmtgen.common")
 
 

@@ -362,7 +362,7 @@ def test_list_of_disks_is_not_made_during_suspension(freezing: Make) -> None:
     machine.run(5)
     assert machine.mounts.suspended() == ["/"]
     machine.host.backup.abort()
-    machine.run(190)  # longer than the driver waits between two looks
+    machine.run(190)  # longer than the driver waits between two checks
     assert machine.mounts.suspended() == ["/"]
     assert [disk["name"] for disk in machine.host.guestinfo.disks] == ["/"]
     assert machine.until(lambda: not _held(machine), 20)

@@ -59,7 +59,7 @@ def _conversation(trace: Path, machine: str) -> list[dict[str, Any]]:
         if event["k"] in {"open", "close"} and event.get("protocol") == "rpci":
             continue
         del event["n"], event["t"]
-        # The description of the system is full of the machine; its size and its padding follow.
+        # The description of the system contains the machine's names, so its size differs.
         if event.get("key") == 11:
             assert event["value"]["short"] == kind
             assert event["value"]["full"].endswith(f" {architecture}")
@@ -77,8 +77,8 @@ def _conversation(trace: Path, machine: str) -> list[dict[str, Any]]:
             if text in {kind, f"SetGuestInfo  6 {kind}"}:
                 event[field] = text.removesuffix(kind) + "KIND"
         events.append(event)
-    # powerd is a thread of its own: what the driver says meanwhile, as the end of a batch, comes
-    # before or after it, as the number of kernel calls has it.
+    # powerd is a separate thread: the driver's messages in this time, such as the end of a batch,
+    # come before or after its event, depending on the number of kernel calls.
     return sorted(events, key=lambda event: event["k"] in OF_POWERD)
 
 

@@ -58,8 +58,8 @@ WARNINGS_OFF = {
 }
 
 # Beyond those that are on by default.  The allocator of annotations.h is recognized by attributes,
-# for which the analyzer has to be optimistic: what is freed was allocated, of whatever kind.
-# Without alpha.security: it dislikes the step from a member to its structure in pslist(9).
+# so the analyzer runs with Optimistic: it assumes that freed memory was allocated in the same way.
+# Without alpha.security, which reports the step from a member to its structure in pslist(9).
 _CHECKERS = (
     "alpha.core,alpha.unix,nullability,optin.core,optin.performance,optin.portability,"
     "optin.taint,security,unix"

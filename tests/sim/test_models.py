@@ -88,7 +88,7 @@ def test_new_subject_needs_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert [prototype.name for prototype, _, _ in last.functions()] == ["ticks_of_a_test"]
 
 
-# Modelled on amd64 and not in the table of the kernel that was looked at, and why.
+# Modelled on amd64 and not in the table of the measured kernel, and why.
 NOT_EXPORTED = {
     "securelevel": "of secmodel_securelevel, which the kernel looked at has as a static variable",
     **{

@@ -106,7 +106,7 @@ def play(
             here(text) if isinstance(text, str) else text for text in current(command, row)
         )
         found = run(words)
-        # A module that is loaded a second time: the kernel looks at its global symbols before it
+        # A module that is loaded a second time: the kernel checks its global symbols before it
         # looks at its name (sys/kern/subr_kobj.c, kobj_checksyms).  The recorded one had some.
         if "File exists" in found[2]:
             err = err.replace("Exec format error", "File exists")

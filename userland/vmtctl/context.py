@@ -25,7 +25,7 @@ RUN_IT = (
 
 
 class Context:
-    """One run of vmtctl."""
+    """One run of vmtctl: its command line, its tools and files, and its output."""
 
     def __init__(self, values: Values) -> None:
         self.values = values

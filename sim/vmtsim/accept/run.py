@@ -77,7 +77,7 @@ class Plan:
 
 @dataclass
 class Versions:
-    """The components of a run."""
+    """The versions of the programs, the kernel and the module of a run, by name, for the report."""
 
     pairs: dict[str, str] = field(default_factory=dict)
 

@@ -52,7 +52,7 @@ class Result:
 
     @property
     def verdict(self) -> str:
-        """One of the verdicts above."""
+        """The verdict: OK, SKIPPED, UNJUDGED, DIFFERS, FAILED or CRASHED."""
         if self.skipped:
             return SKIPPED
         if self.crash:

@@ -57,7 +57,7 @@ class Message(Record):
 
 @dataclass(frozen=True)
 class Switch(Record):
-    """On or off."""
+    """Whether an operation switches something on or off."""
 
     SHORTHAND: ClassVar[str] = "on"
     on: bool

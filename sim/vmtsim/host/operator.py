@@ -51,7 +51,7 @@ class Power(Record):
 
 @dataclass(frozen=True)
 class Channels(Record):
-    """Which channels."""
+    """The channels that an operation concerns: those of one protocol, or all."""
 
     SHORTHAND: ClassVar[str] = "channels"
     channels: Literal["tclo", "rpci", "all"] = "tclo"

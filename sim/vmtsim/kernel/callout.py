@@ -29,7 +29,7 @@ _MPSAFE, _FLAGS = 0x100, 0xFF00  # sys/sys/callout.h, CALLOUT_FLAGMASK
 
 
 class Callout:
-    """One callout."""
+    """The state of a struct callout; it may run on one processor while another has it pending."""
 
     def __init__(self, address: int, made_at: int, processor: Processor, *, mpsafe: bool) -> None:
         self.address = address

@@ -40,7 +40,7 @@ _WORDS = 15
 
 
 class Isa(Subject):
-    """The bus."""
+    """The bus isa0, present if a scenario describes registers; it probes for its drivers."""
 
     SOURCES: ClassVar[Mapping[str, str]] = {}
 

@@ -160,7 +160,7 @@ class Reader:
         ) and not prototype.varargs  # fmt: skip
 
     def read(self) -> tuple[Any, ...]:
-        """Return the arguments."""
+        """Return the arguments of the call in which the processor is stopped, as Python values."""
         return tuple([take() for take in self._takers])
 
     def serving(self, method: Callable[..., Any]) -> Callable[[], Any]:

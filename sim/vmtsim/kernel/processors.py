@@ -35,12 +35,12 @@ class Processor:
 
     @property
     def name(self) -> str:
-        """Its name in messages."""
+        """The processor's name in messages, such as cpu0."""
         return f"cpu{self.index}"
 
     @property
     def top(self) -> Lwp | None:
-        """The thread that has it now."""
+        """The thread that runs on it, or is stopped on it; None if it is idle."""
         return self.stack[-1] if self.stack else None
 
 

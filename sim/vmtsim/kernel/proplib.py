@@ -56,7 +56,7 @@ class Property:
 
     @property
     def at(self) -> int:
-        """The handle."""
+        """The handle: the address by which a module names the object."""
         return self.object.at
 
 

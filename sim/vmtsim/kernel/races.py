@@ -68,7 +68,7 @@ class Access:
         return not (self.atomic and other.atomic) and not (self.private and other.private)
 
     def before(self, task: Task) -> bool:
-        """Whether a task has seen it."""
+        """Whether this access comes before all that ``task`` does from now on."""
         return self.task is task or self.now <= task.clock.get(self.task.number, 0)
 
 

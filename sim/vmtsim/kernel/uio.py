@@ -120,7 +120,7 @@ class UioVector:
 
 
 class UserIo(Subject):
-    """uiomove(9)."""
+    """uiomove(9): copies between a driver's buffer and the iovecs of a uio."""
 
     SOURCES: ClassVar[Mapping[str, str]] = {"sys/kern/subr_copy.c 1.19": "*"}
     SERIALIZED: ClassVar[Mapping[str, str]] = {}

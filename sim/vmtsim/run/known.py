@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Entry(Record):
-    """One entry of the list."""
+    """A field whose races are known: the reason, and the test that runs both orders."""
 
     field: str
     benign: str = ""
@@ -38,7 +38,7 @@ class Entry(Record):
 
 @dataclass(frozen=True)
 class File(Record):
-    """The file."""
+    """The contents of a list of known races."""
 
     races: tuple[Entry, ...]
 

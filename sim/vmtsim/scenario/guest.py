@@ -36,7 +36,7 @@ class _InterfaceAddress:
 
     @staticmethod
     def fits(value: object) -> bool:
-        """Return whether it is one."""
+        """Return whether ``value`` is an address with or without a prefix length."""
         try:
             ipaddress.ip_interface(str(value))
         except ValueError:
@@ -51,7 +51,7 @@ class _Mac:
 
     @staticmethod
     def fits(value: object) -> bool:
-        """Return whether it is one."""
+        """Return whether ``value`` is a MAC address."""
         return re.fullmatch(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}", str(value)) is not None
 
 
@@ -141,7 +141,7 @@ class _Destination:
 
     @staticmethod
     def fits(value: object) -> bool:
-        """Return whether it is one."""
+        """Return whether ``value`` is a net or "default"."""
         try:
             ipaddress.ip_network("0.0.0.0/0" if value == "default" else str(value))
         except ValueError:
@@ -156,7 +156,7 @@ class _Hop:
 
     @staticmethod
     def fits(value: object) -> bool:
-        """Return whether it is one."""
+        """Return whether ``value`` is an address."""
         try:
             ipaddress.ip_address(str(value))
         except ValueError:

@@ -378,7 +378,7 @@ def test_device_vector_grows_by_four_and_is_freed_with_last(code: Code) -> None:
     assert (code.call("devices"), code.number("units"), code.call("look_at_vector")) == (4, 4, 1)
     autoconf = code.kernel.subject(Autoconf)
     assert code.kernel.run_process("drvctl", autoconf.drvctl_detach("tried0")) == 0
-    # Marked, because drvctl iterates; the next look at all devices frees it.
+    # Marked, because drvctl iterates; the next scan of all devices frees it.
     assert code.call("devices") == 4
     assert [
         each.gone for each in code.kernel.subject(AllDevices)._devices if each.name == "tried0"

@@ -333,7 +333,7 @@ def code(load: Callable[..., Code]) -> Code:
         ("node_again", 0),
         ("string_without_size", 0),
         ("same_number", errno.EEXIST),
-        ("same_name", 0),  # its kind is not looked at
+        ("same_name", 0),  # its kind is not compared
         ("other_function", errno.EEXIST),
         ("long_name", 63),
         ("creation_flags", errno.EINVAL),

@@ -101,7 +101,7 @@ class Words:
         return token
 
     def name(self, expected: str) -> str:
-        """Return a word."""
+        """Consume a word or a string and return it; raises GrammarError for anything else."""
         token = self.take(expected)
         if token.kind not in {"word", "string"}:
             raise GrammarError(f"expected {expected}, not {token.text!r}")
