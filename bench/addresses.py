@@ -42,7 +42,10 @@ def minute(machine: Rig) -> Minute:
 
 
 def report(machine: Rig) -> tuple[Minute, Minute]:
-    """Return the costs of a minute without a change, and of one in which the card went up."""
+    """Return the costs of a minute without a change, and of one in which the card went up.
+
+    Raises RuntimeError where the number of reports is not the expected one.
+    """
     quiet = minute(machine)
     machine.net.down("wm0")
     minute(machine)

@@ -58,7 +58,10 @@ def _code(calls: int, traps: int) -> bytes:
 
 
 def loop(calls: int, traps: int) -> float:
-    """Return the CPU seconds of a loop on amd64 with this number of calls and of traps."""
+    """Return the CPU seconds of a loop on amd64 with this number of calls and of traps.
+
+    Raises RuntimeError for an error of Unicorn.
+    """
     engine: Any = unicorn.Uc(uc.UC_ARCH_X86, uc.UC_MODE_64)
     engine.ctl_set_tlb_mode(uc.UC_TLB_VIRTUAL)  # whole addresses
     for address in (_CODE, _STUB, _STACK):

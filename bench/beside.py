@@ -52,7 +52,10 @@ class BaseError(ReportedError):
 
 
 def unpack(commit: str, place: Path) -> Path:
-    """Write the files of ``commit`` into a new directory below ``place``; returns it."""
+    """Write the files of ``commit`` into a new directory below ``place``; returns it.
+
+    Raises BaseError.
+    """
     archive = subprocess.run(
         ["git", "-C", str(ROOT), "archive", "--format=tar", commit],
         capture_output=True,

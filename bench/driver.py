@@ -112,6 +112,7 @@ def batch(module: Path) -> tuple[int, float]:
     """Return the backdoor calls of an RPCI command among those that follow a reset.
 
     The result is the maximum of a command without OPEN and CLOSE, and the mean with these.
+    Raises RuntimeError where too few commands follow.
     """
     counters: list[Counter] = []
     Rig(module, before=lambda rig: counters.append(Counter(rig)))
@@ -162,7 +163,10 @@ def follow(machine: Rig, gap: float) -> float:
 
 
 def answered(machine: Rig, silence: float) -> float:
-    """Return the milliseconds until the answer to a ping after ``silence`` seconds."""
+    """Return the milliseconds until the answer to a ping after ``silence`` seconds.
+
+    Raises RuntimeError where none comes.
+    """
     machine.run(silence)
     sent = machine.now
     if machine.ask("ping") != b"OK ":
@@ -180,7 +184,10 @@ def pressed(machine: Rig, silence: float) -> float:
 
 
 def request(machine: Rig, silence: float) -> float:
-    """Return the milliseconds from a write to machdep.vmt0.rpc.request to the host."""
+    """Return the milliseconds from a write to machdep.vmt0.rpc.request to the host.
+
+    Raises RuntimeError where the write fails.
+    """
     machine.run(silence)
     command = b"info-get guestinfo.none"
     before = len(machine.requests(command.decode()))

@@ -22,7 +22,10 @@ SIZES = (16, 64, 256, 1024, 4096, 16384, 65536)
 
 
 def from_host(machine: Rig, size: int) -> tuple[int, float]:
-    """Send a message of ``size`` bytes, right after another; return calls and CPU seconds."""
+    """Send a message of ``size`` bytes, right after another; return calls and CPU seconds.
+
+    Raises RuntimeError for a wrong answer.
+    """
     head = b"Set_Option x " if size < 64 else b"Set_Option guestLogLevel "
     expected = b"ERROR" if size < 64 else b"OK"
     message = head + b"x" * (size - len(head))

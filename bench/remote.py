@@ -39,7 +39,10 @@ class Served:
 
 
 def served(qemu: str, guest: Guest, folder: Path, commands: int = COMMANDS) -> Served:
-    """Measure it with a built guest; files go to ``folder``."""
+    """Measure it with a built guest; files go to ``folder``.
+
+    Raises RuntimeError where the driver does not find the host.
+    """
     from guestkit import BASES, running  # noqa: PLC0415 - needs the path
     from vmtsim.gdb import sites  # noqa: PLC0415
     from vmtsim.gdb.rsp import Client, connect  # noqa: PLC0415

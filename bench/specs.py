@@ -59,7 +59,10 @@ def entries(text: str, section: str) -> int:
 
 
 def grow(specs: Path, factor: int) -> int:
-    """Multiply the entries of the specs in a directory by ``factor``; return their number."""
+    """Multiply the entries of the specs in a directory by ``factor``; return their number.
+
+    Raises RuntimeError where a file lacks the section.
+    """
     total = 0
     # Each command names its own log text, so that there are as many of these.
     commands = entries((specs / "tclo.yaml").read_text(encoding="utf-8"), "commands")

@@ -125,7 +125,10 @@ class Context:
         return bool(self.values.option("tools-root")) or os.geteuid() == 0
 
     def need_root(self, doing: str) -> None:
-        """Refuse unless run by root; a dry run and --tools-root do not need root."""
+        """Refuse unless run by root; a dry run and --tools-root do not need root.
+
+        Raises Failure.
+        """
         if self.dry_run or self.may_change:
             return
         raise Failure(
@@ -165,12 +168,12 @@ class Context:
         return name
 
     def need_netbsd(self) -> None:
-        """Refuse to change a system other than NetBSD."""
+        """Refuse to change a system other than NetBSD. Raises Failure."""
         if self.elsewhere:
             raise Failure(f"this is {self.elsewhere}, not NetBSD", hint=RUN_IT, status=UNAVAILABLE)
 
     def no_image(self) -> None:
-        """Refuse -R for a verb that works on the running system only."""
+        """Refuse -R for a verb that works on the running system only. Raises UsageError."""
         if self.image:
             from vmtctl.grammar import UsageError
 

@@ -84,7 +84,7 @@ def _not_detached(result: Result) -> Failure:
 
 
 def refuse_beside_daemon(context: Context) -> None:
-    """Refuse to attach while vmtoolsd runs: both would use the same channel."""
+    """Refuse to attach while vmtoolsd runs: both would use the same channel. Raises Failure."""
     if context.values.on("force"):
         return
     running, _ = guest.processes(context)

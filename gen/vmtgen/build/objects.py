@@ -123,7 +123,10 @@ class Builder:
         )
 
     def ioconf(self, folder: Path, sys: Path | None) -> tuple[Problem, ...]:
-        """Make ioconf.c if the Makefile requires it; return the messages of config(1)."""
+        """Make ioconf.c if the Makefile requires it; return the messages of config(1).
+
+        Raises UsageError where it needs a sys/ tree.
+        """
         if self.recipe.ioconf is None:
             return ()
         if sys is None:
@@ -142,7 +145,7 @@ class Builder:
         """Yield the directory of the objects.
 
         Objects that cannot be cached get a temporary directory: another build at the same time
-        uses the same names for them.
+        uses the same names for them. Raises CannotCreateError.
         """
         folder = self.cache / "objects"
         try:
@@ -272,7 +275,10 @@ class Builder:
         return text
 
     def link(self, script_name: str, inputs: Sequence[Path]) -> Path:
-        """Link relocatable files to one by a linker script; return its path in the cache."""
+        """Link relocatable files to one by a linker script; return its path in the cache.
+
+        Raises ReportedError with the messages of the linker.
+        """
         script = resources.directory("kpi") / script_name
         parts = [path.read_bytes() for path in inputs]
         folder = self.cache / "linked"
@@ -336,7 +342,10 @@ def _generated_hint(text: str, files: Iterable[Path]) -> str | None:
 def run_tool(
     command: Sequence[str], cache: Path, directory: Path | None = None
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run a tool in `directory`, with an environment that cannot change its output."""
+    """Run a tool in `directory`, with an environment that cannot change its output.
+
+    Raises ReportedError where it cannot be started.
+    """
     environment = {
         "PATH": os.environ.get("PATH", os.defpath),
         "LC_ALL": "C",

@@ -37,7 +37,10 @@ class Headers:
 
 @cache
 def own_headers(machine: str) -> Headers:
-    """Return the project's own headers for a machine."""
+    """Return the project's own headers for a machine.
+
+    Raises MissingInputError where they are incomplete.
+    """
     kpi = resources.directory("kpi")
     directories = (kpi / machine, kpi / "include")
     total = hashlib.sha256()

@@ -91,7 +91,10 @@ def toolchain(
 
 @cache
 def zig_program() -> str:
-    """Return the path of the zig program in the ziglang package."""
+    """Return the path of the zig program in the ziglang package.
+
+    Raises UnavailableError where it is not installed.
+    """
     found = importlib.util.find_spec("ziglang")
     if found is None or found.origin is None:
         raise UnavailableError(

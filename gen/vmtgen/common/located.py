@@ -271,7 +271,10 @@ def unpacked(data: list[Any], path: str, where: str = "", key: Node | None = Non
 
 
 def parse_yaml(text: str, name: str, problems: Problems | None = None) -> Node:
-    """Read YAML from ``text``; messages name the file ``name``. See load_yaml."""
+    """Read YAML from ``text``; messages name the file ``name``. See load_yaml.
+
+    Raises LocatedErrors.
+    """
     root, found = _compose(text, name)
     if problems is not None:
         problems.extend(found)

@@ -275,7 +275,10 @@ class Loading:
     # -- the two halves ----------------------------------------------------------------------
 
     def load(self, resolve: Callable[[str], int | None]) -> None:
-        """Do the rest of kobj_load(): no name twice, then relocations against local symbols."""
+        """Do the rest of kobj_load(): no name twice, then relocations against local symbols.
+
+        Raises KobjError.
+        """
         self.check_duplicates(resolve)
         for refusal in self.relocate(local=True):
             raise refusal
@@ -285,14 +288,17 @@ class Loading:
         return fetch(self)
 
     def affix(self, resolve: Callable[[str], int | None]) -> Linked:
-        """kobj_affix(): imports, then relocations against all other symbols."""
+        """kobj_affix(): imports, then relocations against all other symbols. Raises KobjError."""
         self.look_up(resolve)
         for refusal in self.relocate(local=False):
             raise refusal
         return self.linked()
 
     def check_duplicates(self, resolve: Callable[[str], int | None]) -> None:
-        """kobj_checksyms(ko, false): globals that the kernel defines at another address."""
+        """kobj_checksyms(ko, false): globals that the kernel defines at another address.
+
+        Raises KobjError.
+        """
         messages = []
         for symbol in self.module.symbols:
             if symbol.binding != "GLOBAL" or not symbol.name_offset or symbol.special == "UNDEF":
@@ -308,7 +314,7 @@ class Loading:
             raise KobjError(*messages)
 
     def look_up(self, resolve: Callable[[str], int | None]) -> None:
-        """kobj_checksyms(ko, true): addresses of what the module imports."""
+        """kobj_checksyms(ko, true): addresses of what the module imports. Raises KobjError."""
         messages = []
         for symbol in self.module.symbols:
             if symbol.binding != "GLOBAL" or not symbol.name_offset or symbol.special != "UNDEF":

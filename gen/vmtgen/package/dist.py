@@ -139,7 +139,10 @@ def driver_package(module: str) -> str:
 
 
 def common(top: Path, specs: Sequence[Specs]) -> Common:
-    """Return the data that all targets share, of the modules that have these specs."""
+    """Return the data that all targets share, of the modules that have these specs.
+
+    Raises MissingInputError where the checkout lacks a file.
+    """
     rows = [*COMMON, *_powerd(top)]
     for each in specs:
         rows += _of_module(top, each.module)

@@ -164,7 +164,10 @@ class Console:
         return "\n".join(self.seen.splitlines()[-_SCREEN_LINES:])
 
     def type(self, text: str) -> None:
-        """Type ``text`` as it is; a line ends with a carriage return."""
+        """Type ``text`` as it is; a line ends with a carriage return.
+
+        Raises ConsoleClosedError.
+        """
         try:
             self._spawn.send(text)
         except OSError as error:

@@ -84,7 +84,10 @@ class Rng:
         return found
 
     def below(self, n: int) -> int:
-        """Return an integer 0 .. n-1, uniformly distributed (n from 1 to 2**64)."""
+        """Return an integer 0 .. n-1, uniformly distributed (n from 1 to 2**64).
+
+        Raises ValueError for another n.
+        """
         if not 1 <= n <= _WHOLE:
             raise ValueError(f"below({n}): n must be from 1 to 2**64")
         while True:
@@ -109,7 +112,10 @@ class Rng:
         return self.below(denominator) < numerator
 
     def choice(self, items: Sequence[T]) -> T:
-        """Return one of ``items`` (not empty), uniformly distributed."""
+        """Return one of ``items`` (not empty), uniformly distributed.
+
+        Raises ValueError for none.
+        """
         if not items:
             raise ValueError("choice from an empty sequence")
         return items[self.below(len(items))]

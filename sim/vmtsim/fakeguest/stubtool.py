@@ -32,7 +32,10 @@ class NoGuestError(Exception):
 
 
 def find_root(start: str) -> str:
-    """Return the guest's directory that contains ``start``."""
+    """Return the guest's directory that contains ``start``.
+
+    Raises NoGuestError where there is none.
+    """
     root = os.path.dirname(os.path.abspath(start))
     while not os.path.exists(os.path.join(root, MARK)):
         above = os.path.dirname(root)
@@ -46,6 +49,7 @@ def connect(root: str, place: tuple[str, str]) -> socket.socket:
     """Return a connection to the socket ``place`` of the guest in ``root``.
 
     Uses a relative path: a socket's address holds about a hundred characters.
+    Raises NoGuestError where no guest runs there.
     """
     link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     here = os.open(".", os.O_RDONLY)

@@ -286,7 +286,10 @@ class Client:
         return None
 
     def interrupt(self) -> Stop:
-        """Stop the guest and return the reason: this call, or an earlier event."""
+        """Stop the guest and return the reason: this call, or an earlier event.
+
+        Raises StubSilentError.
+        """
         if not self.running:
             return self.why()
         self._transmit(_INTERRUPT)
@@ -331,7 +334,10 @@ class Client:
             return 0x400
 
     def document(self, name: str) -> str:
-        """Return a document of the target's description (``qXfer:features:read``)."""
+        """Return a document of the target's description (``qXfer:features:read``).
+
+        Raises StubRefusedError where there is none.
+        """
         text = b""
         while True:
             size = self.packet_size - 4
@@ -410,7 +416,10 @@ class Client:
     # QEMU's extensions.
 
     def monitor(self, command: str) -> str:
-        """Run a command of QEMU's monitor and return its output."""
+        """Run a command of QEMU's monitor and return its output.
+
+        Raises StubSilentError where the output does not end.
+        """
         answer = self.ask(b"qRcmd," + command.encode().hex().encode())
         output = b""
         while answer[:1] == b"O" and answer != b"OK":

@@ -206,7 +206,10 @@ def decode_v2(data: bytes) -> dict[str, Any]:
 
 
 def decode_v1(data: bytes) -> dict[str, Any]:
-    """Decode the C structure of key 2: IPv4 text for up to 16 NICs, 2436 bytes."""
+    """Decode the C structure of key 2: IPv4 text for up to 16 NICs, 2436 bytes.
+
+    Raises XdrError.
+    """
     expected = 4 + _NICS * _V1_NIC.size
     if len(data) != expected:
         raise XdrError(f"{len(data)} bytes, not {expected}")

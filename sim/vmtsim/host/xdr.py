@@ -28,7 +28,7 @@ class Reader:
         return int.from_bytes(self._take(4), "big")
 
     def enumerated(self, values: dict[int, str], what: str) -> str:
-        """Read an enum and return its name."""
+        """Read an enum and return its name.  Raises XdrError."""
         at = self.offset
         value = self.unsigned()
         if value not in values:
@@ -36,7 +36,7 @@ class Reader:
         return values[value]
 
     def boolean(self, what: str = "bool") -> bool:
-        """Read a bool, or the flag of an optional value: 0 or 1."""
+        """Read a bool, or the flag of an optional value: 0 or 1.  Raises XdrError."""
         at = self.offset
         value = self.unsigned()
         if value > 1:
@@ -44,7 +44,7 @@ class Reader:
         return bool(value)
 
     def count(self, limit: int, what: str) -> int:
-        """Read the length of a counted array or string."""
+        """Read the length of a counted array or string.  Raises XdrError."""
         at = self.offset
         value = self.unsigned()
         if value > limit:
@@ -52,7 +52,7 @@ class Reader:
         return value
 
     def opaque(self, limit: int, what: str) -> bytes:
-        """Read variable-length opaque data."""
+        """Read variable-length opaque data.  Raises XdrError."""
         size = self.count(limit, f"bytes of {what}")
         data = self._take(size)
         at = self.offset
@@ -61,7 +61,7 @@ class Reader:
         return data
 
     def string(self, limit: int, what: str) -> str:
-        """Read a string (UTF-8)."""
+        """Read a string (UTF-8).  Raises XdrError."""
         at = self.offset
         try:
             return self.opaque(limit, what).decode()

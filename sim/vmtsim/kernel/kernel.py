@@ -148,7 +148,7 @@ class Kernel:
 
     @property
     def current(self) -> Lwp:
-        """The running thread."""
+        """The running thread.  Raises RuntimeError where none runs."""
         lwp = self.scheduler.current
         if lwp is None:
             raise RuntimeError("no thread is running")

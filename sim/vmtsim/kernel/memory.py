@@ -269,7 +269,10 @@ class Memory:
         return address
 
     def scratch(self, size: int) -> int:
-        """Return kernel memory that is valid until the next call; at most 64 KiB."""
+        """Return kernel memory that is valid until the next call; at most 64 KiB.
+
+        Raises ValueError for more.
+        """
         if not self._scratch:
             self._scratch = self.place(bytes(0x10000))
         if size > 0x10000:

@@ -259,6 +259,7 @@ class Mounts(Subject):
         """Set the number of free bytes of a file system.
 
         The kernel's copy in mnt_stat follows at the next call with MNT_WAIT; see ``refresh``.
+        Raises ValueError for more than its size.
         """
         figures = self.find(directory).figures
         if not 0 <= free <= figures.blocks * figures.frsize:

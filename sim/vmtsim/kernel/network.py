@@ -142,6 +142,7 @@ class Network(Subject):
 
         ``mac`` is like 00:0c:29:3e:5a:01; an Ethernet interface without one gets one derived from
         its number.
+        Raises ValueError for an unknown kind, or for a name that exists or is too long.
         """
         if kind not in _KINDS:
             raise ValueError(

@@ -63,7 +63,7 @@ class Snapshot:
         return self.kind != "absent"
 
     def need_file_or_nothing(self) -> None:
-        """Refuse a path that exists and is not a plain file."""
+        """Refuse a path that exists and is not a plain file. Raises Failure."""
         if self.kind in {"file", "absent"}:
             if self.flags & _UNCHANGEABLE:
                 raise Failure(
@@ -163,7 +163,7 @@ class Tree:
         return from_os_error(error, f"open {parent}")
 
     def names(self, path: str) -> list[str]:
-        """List the directory ``path``; empty when it does not exist."""
+        """List the directory ``path``; empty when it does not exist. Raises Failure."""
         try:
             directory = self._open_directory(path)
         except FileNotFoundError:
@@ -318,7 +318,7 @@ class Tree:
         return _Parent(self, path)
 
     def open_parent(self, path: str) -> tuple[int, str]:
-        """Open the directory that holds ``path``; the caller closes it."""
+        """Open the directory that holds ``path``; the caller closes it. Raises Failure."""
         parent, _, name = path.rpartition("/")
         try:
             return self._open_directory(parent), name

@@ -129,7 +129,7 @@ class Words:
             raise GrammarError(f"expected the end of the statement, not {token.text!r}")
 
     def value(self) -> str:
-        """Return a value: a word, a string or a signed number, as text."""
+        """Return a value: a word, a string or a signed number, as text. Raises GrammarError."""
         sign = "-" if self.accept("-") else ""
         token = self.take("a value")
         if token.kind == "number":
