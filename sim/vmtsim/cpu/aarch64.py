@@ -14,13 +14,14 @@ from vmtsim.cpu.library import SYSTEM, constants, uc
 from vmtsim.cpu.registers import Batch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from vmtsim.cpu.interface import Backdoor
 
 arm = constants("arm64_const")
 
 _MASK32 = 0xFFFFFFFF
+_BRANCH = 0x14000000
 _X = tuple(getattr(arm, f"UC_ARM64_REG_X{n}") for n in range(31))
 _CALL = (arm.UC_ARM64_REG_PC, arm.UC_ARM64_REG_SP, *_X[:8])
 _PRESERVED = (*_X[19:30],)
@@ -41,8 +42,8 @@ class Aarch64(Engine):
     pointer_size = 8
     preserved_names: tuple[str, ...] = tuple(f"x{n}" for n in range(19, 30))
     _halt = b"\x7f\x20\x03\xd5"  # wfi
-    _stop = 52
-    _behind = 2
+    _stop = 8
+    _behind = 3
     _words, _results = slice(2, 10), slice(2, 3)
     _nothing = b"\x1f\x20\x03\xd5"
     layout = Layout(
@@ -68,33 +69,38 @@ class Aarch64(Engine):
         engine.hook(uc.UC_HOOK_INSN, mrs, instruction=arm.UC_ARM64_INS_MRS)
 
     @staticmethod
-    def _stubs(mailbox: int, stops: Sequence[bytes]) -> Iterator[bytes]:
-        """Use x16 and x17, which a linker's veneer between a call and its function may use, too."""
-        start = _code(
-            0x58000350,  # ldr x16, the literal
+    def _stub(_address: int, gate: int, halted: int) -> bytes:
+        """Use x17, which a linker's veneer between a call and its function may use, too."""
+        code = _code(
+            0x10000051,  # adr x17, 8
+            _BRANCH | gate - 4 >> 2,  # b gate
+            _BRANCH | halted - 8 >> 2,
+        )
+        return code.ljust(STUB_SIZE, b"\0")
+
+    @staticmethod
+    def _gates(mailbox: int) -> tuple[bytes, bytes]:
+        """Use x16, too, and x0 once it is in the mailbox."""
+        enter = _code(
+            0x58000210,  # ldr x16, the literal
             0xA9010600,  # stp x0, x1, [x16, 16]
             0xA9020E02,
             0xA9031604,
             0xA9041E06,
             0xF9002A1E,  # str x30, [x16, 80]
-            0x910003F1,  # mov x17, sp
-            0xF9000611,  # str x17, [x16, 8]
-        )
-        middle = _code(
-            0xF9002E11,  # str x17, [x16, 88]
-            0x58000251,  # ldr x17, the other literal
+            0x910003E0,  # mov x0, sp
+            0xF9000600,  # str x0, [x16, 8]
             0xF9000211,  # str x17, [x16]
+            0xD3474231,  # ubfx x17, x17, 7, 10
+            0xF9002E11,  # str x17, [x16, 88]
             0xD503207F,  # wfi
         )
-        end = _code(
-            0x580001B0,  # ldr x16, the literal
+        leave = _code(
+            0x58000090,  # ldr x16, the literal
             0xF9400A00,  # ldr x0, [x16, 16]
             0xD65F03C0,  # ret
         )
-        literal = mailbox.to_bytes(8, "little")
-        for slot, stop in enumerate(stops):
-            code = start + _code(0xD2800011 | slot << 5) + middle + end  # movz x17, the number
-            yield code.ljust(104, b"\0") + literal + stop + bytes(STUB_SIZE - 120)
+        return enter, leave.ljust(16, b"\0") + mailbox.to_bytes(8, "little")
 
     def set_cpuid(self, leaves: Mapping[int, tuple[int, int, int, int]]) -> None:
         """There is no CPUID on aarch64."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from typing import TYPE_CHECKING
 
 from vmtsim.cpu.engine import open_engine
@@ -11,7 +12,7 @@ from vmtsim.cpu.registers import Batch
 from vmtsim.cpu.x86 import X86, x86
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from vmtsim.cpu.interface import Backdoor
 
@@ -29,7 +30,9 @@ _CALL = (
 _ARGUMENTS = _CALL[2:8]
 # Register numbers in instructions: the argument registers, and two more.
 _ENCODED = (7, 6, 2, 1, 8, 9)
-_RAX, _RSP = 0, 4
+_RAX, _RSP, _R11 = 0, 4, 11
+_MASK32 = 0xFFFFFFFF
+_STUB = struct.Struct(f"<3sIBiBi{STUB_SIZE - 17}x")
 _PRESERVED = (
     x86.UC_X86_REG_RBX,
     x86.UC_X86_REG_RBP,
@@ -56,8 +59,8 @@ class Amd64(X86):
     machine = "amd64"
     pointer_size = 8
     preserved_names: tuple[str, ...] = ("rbx", "rbp", "r12", "r13", "r14", "r15")
-    _stop = 101
-    _behind = 1
+    _stop = 12
+    _behind = 2
     _words, _results = slice(2, 8), slice(8, 9)
     layout = Layout(
         stubs=0xFFFFFFFF80200000,
@@ -86,32 +89,37 @@ class Amd64(X86):
         self._begins = [Batch(self._handle, (*first, *_ARGUMENTS[:count])) for count in range(7)]
 
     @staticmethod
-    def _stubs(mailbox: int, stops: Sequence[bytes]) -> Iterator[bytes]:
+    def _stub(address: int, gate: int, halted: int) -> bytes:
+        """Use R11, which a function need not preserve."""
+        # mov r11, pc; jmp gate; and at pc: jmp halted
+        return _STUB.pack(
+            b"\x49\xc7\xc3", address + 12 & _MASK32, 0xE9, gate - 12, 0xE9, halted - 17
+        )
+
+    @staticmethod
+    def _gates(mailbox: int) -> tuple[bytes, bytes]:
         """Use addresses of 32 bits, which the processor extends by their sign."""
 
         def at(index: int) -> bytes:
-            return (mailbox + 8 * index & 0xFFFFFFFF).to_bytes(4, "little")
+            return (mailbox + 8 * index & _MASK32).to_bytes(4, "little")
 
         def store(register: int, index: int) -> bytes:
             code = register << 3 | 4
             return bytes((0x4C if register > 7 else 0x48, 0x89, code & 0x3F, 0x25)) + at(index)
 
-        word = b"\x48\xc7\x04\x25"
-        start = b"".join(
-            (
-                store(_RAX, 8),
-                b"\x48\x8b\x04\x24",  # mov rax, [rsp]
-                store(_RAX, 9),
-                store(_RSP, 1),
-                *(store(register, index) for index, register in enumerate(_ENCODED, 2)),
-                word + at(10),  # mov qword [10], the number
-            )
+        enter = (
+            store(_RAX, 8),
+            b"\x48\x8b\x04\x24",  # mov rax, [rsp]
+            store(_RAX, 9),
+            store(_RSP, 1),
+            *(store(register, index) for index, register in enumerate(_ENCODED, 2)),
+            store(_R11, 0),
+            b"\x41\xc1\xeb\x07",  # shr r11d, 7
+            b"\x41\x81\xe3\xff\x03\0\0",  # and r11d, 1023
+            store(_R11, 10),
+            b"\xf4",  # hlt
         )
-        middle = word + at(0)  # mov qword [0], pc
-        end = b"\xf4\x48\x8b\x04\x25" + at(8) + b"\xc3"  # hlt; mov rax, [8]; ret
-        end = end.ljust(STUB_SIZE - len(start) - len(middle) - 8, b"\0")
-        for slot, stop in enumerate(stops):
-            yield start + slot.to_bytes(4, "little") + middle + stop[:4] + end
+        return b"".join(enter), b"\x48\x8b\x04\x25" + at(8) + b"\xc3"  # mov rax, [8]; ret
 
     def argument(self, index: int) -> int:
         """Six words in registers, the rest after the return address."""

@@ -1,9 +1,15 @@
 """The code that the three machines share to run on Unicorn.
 
-A kernel call is one call into Unicorn.  Each stub stores the registers of the call into a page
-that this process shares with the guest, the mailbox, stops, and loads the result from there: no
-register is read or written through the library.  If the guest stops elsewhere, registers are
-read in one batch into preallocated arrays.
+A kernel call is one call into Unicorn.  A stub puts its address into a scratch register and jumps
+to the gate, code that all stubs share.  The gate stores the registers of the call into a page that
+this process shares with the guest, the mailbox, and stops.  The guest continues in the stub, which
+jumps to the gate's second part: it loads the result from the mailbox and returns.  No register is
+read or written through the library.  If the guest stops elsewhere, registers are read in one batch
+into preallocated arrays.
+
+Unicorn calls a slow function for each access of code that it translated while a hook watched
+memory.  The gate makes most of a kernel call's accesses, and none that is watched.  So it keeps the
+translation of its first use.
 """
 
 from __future__ import annotations
@@ -40,7 +46,7 @@ from vmtsim.cpu.pages import Pages
 from vmtsim.cpu.registers import Batch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
 _ACCESS = {
     uc.UC_MEM_READ_UNMAPPED: (Access.READ, False),
@@ -60,7 +66,7 @@ _INVALID_MEMORY = (
 )
 
 
-_STUBS = 1024
+_STUBS = 1023  # the gate has the place of one more
 _NO_SLOT = 0xFFFFFFFF  # in the mailbox: the guest has not called a stub
 
 
@@ -80,9 +86,9 @@ class Engine(Pages):
     machine: str
     layout: Layout
     preserved_names: tuple[str, ...]
-    _halt: bytes  # the instruction that stops the processor, after it
-    _stop: int  # its offset from the start of a stub
-    _behind: int  # instructions of a stub from there to its return, without the return
+    _halt: bytes  # the instruction that stops the processor
+    _stop: int  # the offset in a stub where the guest continues after the call
+    _behind: int  # instructions from there to the gate's return, without the return
     # The places in the mailbox of the arguments in registers, and of the result.
     _words: slice
     _results: slice
@@ -147,18 +153,35 @@ class Engine(Pages):
         engine.hook(uc.UC_HOOK_TLB_FILL, TRANSLATION(translate))
 
     def _map_stubs(self) -> None:
-        start, size = self.layout.stubs, _STUBS * STUB_SIZE
-        self._uc.mem_map(start, size, uc.UC_PROT_READ | uc.UC_PROT_EXEC)
-        stops = range(start + self._stop, start + size, STUB_SIZE)
-        stubs = self._stubs(self._mailbox, [stop.to_bytes(8, "little") for stop in stops])
-        self._uc.mem_write(start, b"".join(stubs))
+        start = self.layout.stubs
+        self._gate = gate = start + _STUBS * STUB_SIZE
+        enter, leave = self._gates(self._mailbox)
+        self._halted = halted = gate + len(enter)
+        stubs = b"".join(
+            [self._stub(at, gate - at, halted - at) for at in range(start, gate, STUB_SIZE)]
+        )
+        code = stubs + enter + leave
+        self._uc.mem_map(start, -(-len(code) // PAGE) * PAGE, uc.UC_PROT_READ | uc.UC_PROT_EXEC)
+        self._uc.mem_write(start, code)
 
     @staticmethod
-    def _stubs(mailbox: int, stops: Sequence[bytes]) -> Iterable[bytes]:
-        """Return the code of each stub, STUB_SIZE bytes.  ``stops`` are the addresses of its halt.
+    def _stub(address: int, gate: int, halted: int) -> bytes:
+        """Return the STUB_SIZE bytes of the stub at ``address``.
 
-        It stores pc, sp, arguments, return address and its number into the mailbox, in the order
-        of ``call_registers``, stops, and loads the result.
+        It begins with the jump to the gate, with the address where the guest continues in a
+        scratch register.  There, at ``_stop``, is the jump to the gate's second part.  ``gate``
+        and ``halted`` are the distances of both parts from the stub.
+        """
+        raise NotImplementedError
+
+    @staticmethod
+    def _gates(mailbox: int) -> tuple[bytes, bytes]:
+        """Return the two parts of the gate, at most STUB_SIZE bytes together.
+
+        The first stores pc, sp, arguments, return address and the number of the stub into the
+        mailbox, in the order of ``call_registers``, the number last, and stops.  The pc is the
+        address in the scratch register, and its bits from 7 to 16 are the number.  The second part
+        loads the result and returns.
         """
         raise NotImplementedError
 
@@ -189,21 +212,19 @@ class Engine(Pages):
     def _resume_counted(self, instructions: int) -> int:
         """Stop after this many instructions of the guest; the stubs' instructions do not count."""
         self._uc.ctl_flush_tb()  # translated code does not count
-        registers, stop, start = self._registers, self._stop, self.layout.stubs
-        distance = registers[0] - start
-        if 0 <= distance < _STUBS * STUB_SIZE and distance % STUB_SIZE == stop:
+        registers, start, halted = self._registers, self.layout.stubs, self._halted
+        if start <= registers[0] < self._gate and registers[0] % STUB_SIZE == self._stop:
             instructions += self._behind
         error = self._emu_start(self._handle, registers[0], 0, 0, instructions)
         stopped_at = self._counter.load()[0]
-        distance = stopped_at - start
-        if not error and self._error is None and 0 <= distance < _STUBS * STUB_SIZE:
-            distance %= STUB_SIZE
-            if 0 < distance < stop:  # in the middle of a stub: the call is made
-                inside = registers[0] = stopped_at
+        if not error and self._error is None and start <= stopped_at <= halted:
+            if self._gate <= stopped_at < halted or 0 < stopped_at % STUB_SIZE < self._stop:
+                # In the middle of a stub or of the gate: the call is made.
+                registers[0] = stopped_at
                 error = self._start()
-                registers[0] = inside + stop - distance
-                distance = stop
-            if distance == stop and not error:
+                registers[0] = start + registers[self._slot] * STUB_SIZE + self._stop
+                stopped_at = halted
+            if stopped_at == halted and not error:
                 return registers[self._slot]
         return self._stopped(error, instructions)
 
@@ -419,8 +440,10 @@ class Engine(Pages):
         self._uc.hook(both, MEMORY(accessed), start, end - 1)
         for place in self._frames.watched(start, end):
             self._uc.hook(both, MEMORY(framed), place.start, place.stop - 1)
-        # Code that was translated before does not call the hook.
-        self._uc.ctl_flush_tb()
+        # Code that was translated before does not call the hook: all but the stubs and the gate.
+        for begin, last, protection in self._uc.mem_regions():
+            if protection & uc.UC_PROT_EXEC and begin != self.layout.stubs:
+                self._uc.ctl_remove_cache(begin, last + 1)
 
     def by_host(self, write: bool, address: int, size: int) -> None:
         """Report an access of the hypervisor to the watchers."""

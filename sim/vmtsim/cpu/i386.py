@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from typing import TYPE_CHECKING
 
 from vmtsim.cpu.engine import open_engine
@@ -10,11 +11,12 @@ from vmtsim.cpu.library import uc
 from vmtsim.cpu.x86 import X86, x86
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from vmtsim.cpu.interface import Backdoor
 
 _MASK32 = 0xFFFFFFFF
+_STUB = struct.Struct(f"<BIBiBi{STUB_SIZE - 15}x")
 _CALL = (x86.UC_X86_REG_EIP, x86.UC_X86_REG_ESP, x86.UC_X86_REG_EAX, x86.UC_X86_REG_EDX)
 _PRESERVED = (x86.UC_X86_REG_EBX, x86.UC_X86_REG_ESI, x86.UC_X86_REG_EDI, x86.UC_X86_REG_EBP)
 _TRAP = (
@@ -38,8 +40,8 @@ class I386(X86):
     machine = "i386"
     pointer_size = 4
     preserved_names: tuple[str, ...] = ("ebx", "esi", "edi", "ebp")
-    _stop = 46
-    _behind = 2
+    _stop = 10
+    _behind = 3
     _words, _results = slice(0), slice(2, 4)
     layout = Layout(
         stubs=0xC0100000,
@@ -64,27 +66,32 @@ class I386(X86):
         )
 
     @staticmethod
-    def _stubs(mailbox: int, stops: Sequence[bytes]) -> Iterator[bytes]:
+    def _stub(address: int, gate: int, halted: int) -> bytes:
+        """Use ECX, which a function need not preserve."""
+        # mov ecx, pc; jmp gate; and at pc: jmp halted
+        return _STUB.pack(0xB9, address + 10, 0xE9, gate - 10, 0xE9, halted - 15)
+
+    @staticmethod
+    def _gates(mailbox: int) -> tuple[bytes, bytes]:
         """Arguments stay on the stack."""
 
         def at(index: int) -> bytes:
             return (mailbox + 8 * index).to_bytes(4, "little")
 
-        start = b"".join(
-            (
-                b"\xa3" + at(2),  # mov [2], eax
-                b"\x8b\x04\x24",  # mov eax, [esp]
-                b"\xa3" + at(4),
-                b"\x89\x25" + at(1),  # mov [1], esp
-                b"\x89\x15" + at(3),  # mov [3], edx
-                b"\xc7\x05" + at(5),  # mov dword [5], the number
-            )
+        enter = (
+            b"\xa3" + at(2),  # mov [2], eax
+            b"\x8b\x04\x24",  # mov eax, [esp]
+            b"\xa3" + at(4),
+            b"\x89\x25" + at(1),  # mov [1], esp
+            b"\x89\x15" + at(3),  # mov [3], edx
+            b"\x89\x0d" + at(0),  # mov [0], ecx
+            b"\xc1\xe9\x07",  # shr ecx, 7
+            b"\x81\xe1\xff\x03\0\0",  # and ecx, 1023
+            b"\x89\x0d" + at(5),
+            b"\xf4",  # hlt
         )
-        middle = b"\xc7\x05" + at(0)  # mov dword [0], pc
-        end = b"\xf4\xa1" + at(2) + b"\x8b\x15" + at(3) + b"\xc3"  # hlt; mov eax; mov edx; ret
-        end = end.ljust(STUB_SIZE - len(start) - len(middle) - 8, b"\0")
-        for slot, stop in enumerate(stops):
-            yield start + slot.to_bytes(4, "little") + middle + stop[:4] + end
+        leave = b"\xa1" + at(2) + b"\x8b\x15" + at(3) + b"\xc3"  # mov eax; mov edx; ret
+        return b"".join(enter), leave
 
     def argument(self, index: int) -> int:
         """All words are after the return address."""
