@@ -39,6 +39,7 @@ from vmtsim.cpu.library import (
     PATH,
     TRANSLATION,
     Processor,
+    pointer,
     reason,
     uc,
 )
@@ -124,11 +125,9 @@ class Engine(Pages):
         # The same with converted arguments; it continues at the mailbox's pc.
         self._start = partial(
             ctypes.CDLL(PATH).uc_emu_start,
-            ctypes.c_void_p(self._handle.value),
+            pointer(self._handle.value),
             ctypes.c_uint64.from_buffer(self._page),
-            ctypes.c_uint64(0),
-            ctypes.c_uint64(0),
-            ctypes.c_uint64(0),
+            *(ctypes.c_uint64.from_param(0) for _ in range(3)),
         )
         self._stops: dict[int, int] = {}  # address of a stop -> bytes to skip there
         self.on_instruction: Callable[[int], None] = lambda _address: None

@@ -141,6 +141,11 @@ LIBRARY.uc_strerror.argtypes = (_INT,)
 LIBRARY.uc_strerror.restype = ctypes.c_char_p
 
 
+def pointer(address: int) -> Any:
+    """Return an argument that is converted already, unlike a c_void_p at each call."""
+    return ctypes.c_void_p.from_param(address)
+
+
 def reason(error: int) -> str:
     """Return the library's text for a uc_err."""
     return str(LIBRARY.uc_strerror(error).decode())

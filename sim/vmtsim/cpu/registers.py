@@ -7,7 +7,7 @@ import struct
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from vmtsim.cpu.library import FAST
+from vmtsim.cpu.library import FAST, pointer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -33,11 +33,14 @@ class Batch:
         self._packed = struct.Struct(f"={count}Q")
         size = ctypes.sizeof(ctypes.c_uint64)
         base = ctypes.addressof(self.values)
-        arguments = (
-            ctypes.c_void_p(handle.value),
+        self._arrays = (
             (ctypes.c_int * count)(*registers),
             (ctypes.c_void_p * count)(*(base + i * size for i in range(count))),
-            ctypes.c_int(count),
+        )
+        arguments = (
+            pointer(handle.value),
+            *(pointer(ctypes.addressof(array)) for array in self._arrays),
+            ctypes.c_int.from_param(count),
         )
         self.read: Callable[[], object] = partial(FAST.uc_reg_read_batch, *arguments)
         self.write: Callable[[], object] = partial(FAST.uc_reg_write_batch, *arguments)
