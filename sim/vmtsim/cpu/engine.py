@@ -419,7 +419,7 @@ class Engine(Pages):
         """Call ``seen`` for each access to a range; see ``Cpu.watch_accesses``."""
         self._observers.append((start, end, seen))
         mask, write, failed = self._word_mask, uc.UC_MEM_WRITE, self._failed
-        virtual = self._frames.virtual
+        pages = self._frames.virtual_pages
 
         def accessed(_uc: Any, access: int, address: int, size: int, _v: int, _d: Any) -> None:
             try:
@@ -429,7 +429,7 @@ class Engine(Pages):
 
         def framed(_uc: Any, access: int, address: int, size: int, _v: int, _d: Any) -> None:
             try:
-                address = virtual(address)
+                address = pages[address & -PAGE] | address & PAGE - 1
                 if start <= address < end:
                     seen(access == write, address, size, False)
             except BaseException as error:

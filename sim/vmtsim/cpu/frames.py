@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 
     from vmtsim.cpu.library import Processor
 
-_SHIFT = 12
+SHIFT = 12  # from an address to the number of its page
 _ZEROES = bytes(PAGE)
 _SLAB = 64  # frames of one region
 _PHYSICAL = 1 << 56  # where the regions begin, of one range of addresses after the other
 _ROOM = 1 << 40  # bytes between the first regions of two ranges
 # Added to a frame's physical address for an access that must fault: nothing is mapped there.
 _NO_FRAME = 1 << 57
-_DATA = uc.UC_PROT_READ | uc.UC_PROT_WRITE
+DATA = uc.UC_PROT_READ | uc.UC_PROT_WRITE
 
 
 class Memory:
@@ -72,7 +72,7 @@ class Frames:
         self._reachable = range(_PHYSICAL, _PHYSICAL + len(ranges) * _ROOM)
         self._regions: list[Memory] = []  # must stay referenced
         self._frames: dict[int, tuple[int, memoryview]] = {}  # by virtual page address
-        self._virtual: dict[int, int] = {}  # physical page address -> virtual
+        self.virtual_pages: dict[int, int] = {}  # physical page address -> virtual
         # Virtual page address -> the parts of it that the processor may know: its own pages are
         # smaller on aarch64.
         self._known: dict[int, set[int]] = {}
@@ -87,17 +87,17 @@ class Frames:
     def map(self, pool: _Pool, address: int, size: int) -> list[memoryview]:
         """Give pages a frame each, filled with zeroes; returns their contents."""
         spare, found = pool.spare, []
-        while len(spare) < size >> _SHIFT:
+        while len(spare) < size >> SHIFT:
             self._grow(pool)
         for page in range(address, address + size, PAGE):
             self._frames[page] = frame = spare.pop()
-            self._virtual[frame[0]] = page
+            self.virtual_pages[frame[0]] = page
             found.append(frame[1])
         return found
 
     def _grow(self, pool: _Pool) -> None:
         memory = Memory(_SLAB * PAGE)
-        self._uc.mem_map_ptr(pool.end, memory.size, _DATA, memory.place)
+        self._uc.mem_map_ptr(pool.end, memory.size, DATA, memory.place)
         self._regions.append(memory)
         places = range(pool.end, pool.end + memory.size, PAGE)
         pool.spare += reversed(list(zip(places, memory.pages, strict=True)))
@@ -107,7 +107,7 @@ class Frames:
         """Take the frames of pages back."""
         for page in range(address, address + size, PAGE):
             frame = self._frames.pop(page)
-            del self._virtual[frame[0]]
+            del self.virtual_pages[frame[0]]
             frame[1][:] = _ZEROES
             pool.spare.append(frame)
             # The processor looks a part up as code: the answer replaces what it knew.
@@ -120,7 +120,7 @@ class Frames:
         ``plain`` are the numbers of other pages that are read and written, and never run.  Such a
         page is made known for both at once: an entry replaces that of another access to its page.
         """
-        frames, virtual = self._frames, self._virtual
+        frames, virtual = self._frames, self.virtual_pages
         known, reachable = self._known, self._reachable
 
         def translate(_uc: Any, address: int, access: int, entry: Any, _data: Any) -> bool:
@@ -137,8 +137,8 @@ class Frames:
             answer.paddr = place
             if fetch:
                 answer.perms = uc.UC_PROT_EXEC
-            elif frame is not None or page >> _SHIFT in plain:
-                answer.perms = _DATA
+            elif frame is not None or page >> SHIFT in plain:
+                answer.perms = DATA
             else:
                 answer.perms = uc.UC_PROT_READ if access == uc.UC_MEM_READ else uc.UC_PROT_WRITE
             return True
@@ -170,7 +170,7 @@ class Frames:
 
     def virtual(self, address: int) -> int:
         """Return the virtual address of a physical one."""
-        page = self._virtual.get(address & -PAGE)
+        page = self.virtual_pages.get(address & -PAGE)
         return address if page is None else page | address & PAGE - 1
 
     def watched(self, start: int, end: int) -> list[range]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 from typing import TYPE_CHECKING
 
-from vmtsim.cpu.frames import Frames, Memory
+from vmtsim.cpu.frames import DATA, SHIFT, Frames, Memory
 from vmtsim.cpu.interface import PAGE, Access, CpuFault
 from vmtsim.cpu.library import LIBRARY, uc
 
@@ -14,8 +14,7 @@ if TYPE_CHECKING:
 
     from vmtsim.cpu.library import Processor
 
-_SHIFT, _OFFSET = 12, 4095
-_DATA = uc.UC_PROT_READ | uc.UC_PROT_WRITE
+_OFFSET = PAGE - 1
 
 
 class Pages:
@@ -39,7 +38,7 @@ class Pages:
 
     def map(self, address: int, size: int, protection: int) -> None:
         """Map pages, filled with zeroes."""
-        pool = self._frames.pool(address) if protection == _DATA else None
+        pool = self._frames.pool(address) if protection == DATA else None
         if pool is not None:
             contents = self._frames.map(pool, address, size)
         else:
@@ -47,7 +46,7 @@ class Pages:
             self._uc.mem_map_ptr(address, size, protection, memory.place)
             contents = memory.pages
         self._pages.update(
-            zip(range(address >> _SHIFT, (address + size) >> _SHIFT), contents, strict=True)
+            zip(range(address >> SHIFT, (address + size) >> SHIFT), contents, strict=True)
         )
         self._note(address, size, protection)
 
@@ -60,7 +59,7 @@ class Pages:
             self._uc.mem_unmap(address, size)
             self._memory.pop(address, None)
         self._readonly.pop(address, None)
-        for page in range(address >> _SHIFT, (address + size) >> _SHIFT):
+        for page in range(address >> SHIFT, (address + size) >> SHIFT):
             self._pages.pop(page, None)
             self._writable.pop(page, None)
 
@@ -86,7 +85,7 @@ class Pages:
     @staticmethod
     def _parts(pages: Mapping[int, memoryview], address: int, size: int) -> list[memoryview] | None:
         """Return the memory of a range in pieces; None unless all its pages are known."""
-        number, start = address >> _SHIFT, address & _OFFSET
+        number, start = address >> SHIFT, address & _OFFSET
         parts = []
         while size > 0:
             page = pages.get(number)
@@ -98,7 +97,7 @@ class Pages:
         return parts
 
     def _spread(self, address: int, data: bytes) -> bool:
-        """Write to several pages; false, and nothing is written, unless all are known."""
+        """Write to known pages; false, and nothing is written, unless all are known."""
         parts = self._parts(self._writable, address, len(data))
         if parts is None:
             return False
@@ -110,11 +109,11 @@ class Pages:
 
     def checked_write(self, address: int, data: bytes) -> None:
         """Change memory as the guest's own code could: CpuFault on read-only pages too."""
-        page = self._writable.get(address >> _SHIFT)
+        page = self._writable.get(address >> SHIFT)
         if page is not None:
             offset = address & _OFFSET
             end = offset + len(data)
-            if end <= PAGE:
+            if end <= PAGE:  # most often
                 page[offset:end] = data
                 return
             if self._spread(address, data):
@@ -135,12 +134,12 @@ class Pages:
 
     def read(self, address: int, size: int) -> bytes:
         """Return memory, independent of its protection; CpuFault if it is not mapped."""
-        page = self._pages.get(address >> _SHIFT)
+        page = self._pages.get(address >> SHIFT)
         if page is not None:
             offset = address & _OFFSET
             end = offset + size
             if end <= PAGE:
-                return bytes(page[offset:end])
+                return page[offset:end].tobytes()
             parts = self._parts(self._pages, address, size)
             if parts is not None:
                 return b"".join(parts)
@@ -148,16 +147,8 @@ class Pages:
 
     def write(self, address: int, data: bytes) -> None:
         """Change memory, independent of its protection; CpuFault if it is not mapped."""
-        page = self._writable.get(address >> _SHIFT)
-        if page is not None:
-            offset = address & _OFFSET
-            end = offset + len(data)
-            if end <= PAGE:
-                page[offset:end] = data
-                return
-            if self._spread(address, data):
-                return
-        self._store(address, data)
+        if not self._spread(address, data):
+            self._store(address, data)
 
     def _by_page(self, address: int, size: int) -> Iterator[bytes]:
         """Read by the library, page by page; CpuFault at the first one that is not mapped."""
@@ -187,7 +178,7 @@ class Pages:
 
     def read_word(self, address: int) -> int:
         """Return the pointer-sized word at ``address``."""
-        page = self._pages.get(address >> _SHIFT)
+        page = self._pages.get(address >> SHIFT)
         if page is not None:
             offset = address & _OFFSET
             end = offset + self.pointer_size

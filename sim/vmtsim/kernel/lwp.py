@@ -58,6 +58,7 @@ class Lwp:
         self.number = number
         self.name = name
         self.kind = kind
+        self.in_softint = kind == "softint"  # it runs in soft interrupt context
         self.address = 0  # struct lwp in guest memory
         self.process: Any = None
         self.frames: list[Frame] = [Frame(main, None, (0, 0))]
@@ -106,8 +107,3 @@ class Lwp:
 
     def __repr__(self) -> str:
         return f"<lwp {self.number} {self.name} {self.state}>"
-
-    @property
-    def in_softint(self) -> bool:
-        """Whether it runs in soft interrupt context."""
-        return self.kind == "softint"

@@ -20,24 +20,14 @@ _M32 = 0xFFFFFFFF
 _M64 = 0xFFFFFFFFFFFFFFFF
 
 
-def _u32(value: int) -> int:
-    return value & _M32
-
-
-def _same(value: int) -> int:
-    return value
-
-
 _CONVERT: dict[str, Callable[[int], Any]] = {
     "s8": lambda value: signed(value, 8),
     "u8": lambda value: value & 0xFF,
     "s16": lambda value: signed(value, 16),
     "u16": lambda value: value & 0xFFFF,
     "s32": lambda value: signed(value, 32),
-    "u32": _u32,
+    "u32": lambda value: value & _M32,
     "bool": lambda value: bool(value & 0xFF),
-    "ptr": _same,
-    "ulong": _same,
 }
 
 
@@ -141,23 +131,35 @@ class ListArguments(Arguments):
         return self._next()
 
 
+# Kinds that are a part of a word in a register, by the format of that part (struct).
+_FORMATS = {
+    "s8": "b", "u8": "B", "s16": "h", "u16": "H", "s32": "i", "u32": "I",
+    "s64": "q", "u64": "Q", "long": "q", "ulong": "Q", "ptr": "Q",
+}  # fmt: skip
+
+
 class Reader:
     """Reads the arguments of a call to a function."""
 
     def __init__(self, prototype: Prototype, cpu: Cpu, memory: Memory) -> None:
         wide = cpu.pointer_size == 8
-        self._words = cpu.words
         self._takers: list[Callable[[], Any]] = []
+        # Of each argument, if all are in registers: the registers as numbers of its type, and
+        # its place there.
+        self._places: list[tuple[memoryview, int]] = []
         index = 0
         for parameter in prototype.parameters:
-            self._takers.append(_taker(parameter.kind, index, cpu, memory))
-            index += 2 if not wide and parameter.kind in {"s64", "u64"} else 1
+            kind = parameter.kind
+            if index < len(cpu.words) and kind in _FORMATS:
+                view = cpu.words.cast("B").cast(_FORMATS[kind])
+                place = view, index * (8 // view.itemsize)
+                self._places.append(place)
+                self._takers.append(_in_register(*place))
+            else:
+                self._takers.append(_taker(kind, index, cpu, memory))
+            index += 2 if not wide and kind in {"s64", "u64"} else 1
         if prototype.varargs:
             self._takers.append(lambda: CallArguments(cpu, index))
-        # Whether they are unconverted words in registers.
-        self._plain = index <= len(cpu.words) and all(
-            parameter.kind in {"ptr", "ulong", "u64"} for parameter in prototype.parameters
-        ) and not prototype.varargs  # fmt: skip
 
     def read(self) -> tuple[Any, ...]:
         """Return the arguments of the call in which the processor is stopped, as Python values."""
@@ -165,16 +167,12 @@ class Reader:
 
     def serving(self, method: Callable[..., Any]) -> Callable[[], Any]:
         """Return a function that calls ``method`` with the arguments, without a tuple for a few."""
-        takers, words = self._takers, self._words
+        takers = self._takers
         count = len(takers)
         if not count:
             return method
-        if self._plain and count <= 3:
-            if count == 1:
-                return lambda: method(words[0])
-            if count == 2:
-                return lambda: method(words[0], words[1])
-            return lambda: method(words[0], words[1], words[2])
+        if count <= 3 and count == len(self._places):
+            return self._serving_registers(method)
         if count > 3:
             return lambda: method(*[take() for take in takers])
         first = takers[0]
@@ -186,6 +184,21 @@ class Reader:
         third = takers[2]
         return lambda: method(first(), second(), third())
 
+    def _serving_registers(self, method: Callable[..., Any]) -> Callable[[], Any]:
+        """Return such a function for up to three arguments in registers."""
+        first, at = self._places[0]
+        if len(self._places) == 1:
+            return lambda: method(first[at])
+        second, second_at = self._places[1]
+        if len(self._places) == 2:
+            return lambda: method(first[at], second[second_at])
+        third, third_at = self._places[2]
+        return lambda: method(first[at], second[second_at], third[third_at])
+
+
+def _in_register(view: memoryview, place: int) -> Callable[[], Any]:
+    return lambda: view[place]
+
 
 def _taker(kind: str, index: int, cpu: Cpu, memory: Memory) -> Callable[[], Any]:
     argument = cpu.argument
@@ -194,8 +207,6 @@ def _taker(kind: str, index: int, cpu: Cpu, memory: Memory) -> Callable[[], Any]
         if kind == "u64":
             return lambda: argument(index) | (argument(index + 1) << 32)
         return lambda: signed(argument(index) | (argument(index + 1) << 32), 64)
-    if kind == "u64":
-        return lambda: argument(index)
     if kind == "s64":
         return lambda: signed(argument(index), 64)
     if kind == "long":
@@ -210,16 +221,9 @@ def _taker(kind: str, index: int, cpu: Cpu, memory: Memory) -> Callable[[], Any]
         return string
     if kind == "valist":
         return lambda: ListArguments(memory, argument(index), cpu.machine)
-    convert = _CONVERT[kind]
-    words = cpu.words
-    if index < len(words):
-        if convert is _same:
-            return lambda: words[index]
-        if kind == "u32":
-            return lambda: words[index] & _M32
-        return lambda: convert(words[index])
-    if convert is _same:
+    if kind in {"ptr", "ulong", "u64"}:
         return lambda: argument(index)
+    convert = _CONVERT[kind]
     return lambda: convert(argument(index))
 
 

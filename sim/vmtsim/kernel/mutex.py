@@ -100,12 +100,14 @@ class Mutexes(Subject):
         """Make the mutex free, and wake its waiters."""
         owner = mutex.owner
         if owner is not None:
+            kernel = self.kernel
             owner.held.remove(mutex)
-            self.kernel.order.gives(owner, mutex)
+            if kernel.order.on:
+                kernel.order.gives(owner, mutex)
             mutex.last = (owner, owner.sleeps)
             if mutex.spin:
-                self.kernel.order.lowers(owner, mutex.ipl)
-                self.kernel.rules.heartbeat(mutex)
+                kernel.order.lowers(owner, mutex.ipl)
+                kernel.rules.heartbeat(mutex)
         mutex.owner = None
         if mutex.queue.lwps:
             self.kernel.scheduler.wake_all(mutex.queue)
