@@ -376,6 +376,39 @@ def test_preempted_trap_is_not_repeated(machine: str) -> None:
     assert cpu.result & 0xFFFFFFFF == 6
 
 
+@pytest.mark.parametrize("machine", MACHINES)
+def test_code_that_ran_before_is_watched_as_well(machine: str) -> None:
+    cpu, _ = _cpu(b"", machine)
+    modules, heap = cpu.layout.modules, cpu.layout.heap
+    stub = cpu.layout.stubs + 3 * STUB_SIZE
+    cpu.map(heap, 4096, RW)
+    cpu.map(modules + 4096, 8192, RX)
+    # A load from the heap, a call of the kernel, and a return; in two regions of code.
+    places = (modules, modules + 8192)
+    for place in places:
+        if machine == "aarch64":  # ldr x1, [x0]; stp x29, x30, [sp, #-16]!
+            start, end = bytes.fromhex("010040f9fd7bbfa9"), bytes.fromhex("fd7bc1a8c0035fd6")
+        elif machine == "amd64":  # mov rax, [rdi]
+            start, end = bytes.fromhex("488b07"), b"\xc3"
+        else:  # mov eax, [esp + 4]; mov eax, [eax]
+            start, end = bytes.fromhex("8b4424048b00"), b"\xc3"
+        cpu.write(place, start + _relative(machine, place + len(start), stub) + end)
+    found: list[tuple[bool, int, int, bool]] = []
+
+    def run() -> None:
+        for place in places:
+            cpu.begin_call(place, [heap + 8])
+            assert cpu.resume() == 3
+            cpu.finish_call(place & 0xFFFF)
+            assert cpu.resume() == EXIT_SLOT
+            assert cpu.result == place & 0xFFFF
+
+    run()
+    cpu.watch_accesses(lambda *access: found.append(access), heap, heap + 4096)
+    run()
+    assert found == [(False, heap + 8, cpu.pointer_size, False)] * 2
+
+
 def test_unknown_machine_is_refused_with_known_ones() -> None:
     with pytest.raises(ValueError, match="amd64, i386, aarch64"):
         make_cpu("vax", Backdoor())

@@ -92,7 +92,7 @@ class Layout:
     are within the reach of 32-bit relocations (amd64) or of a branch (aarch64) from the kernel.
     """
 
-    stubs: int  # import stubs, the kernel's text
+    stubs: int  # import stubs, the kernel's text: 128 KiB, a multiple of that
     missing: int  # never mapped: symbols that are known but not modelled
     data: int  # the kernel's data, up to the modules
     modules: int  # module_map
@@ -249,7 +249,8 @@ class Cpu(Protocol):
         """Call ``seen(write, address, size, host)`` for each access to a range.
 
         ``host``: the hypervisor made it, not the guest's code.  ``read`` and ``write`` of this
-        interface are not watched.  Ranges may overlap.
+        interface are not watched, and no range contains a stack: a stub loads its return address
+        there, which may or may not be seen.  Ranges may overlap.
         """
 
     def instruction(self) -> int:

@@ -141,8 +141,8 @@ LIBRARY.uc_strerror.argtypes = (_INT,)
 LIBRARY.uc_strerror.restype = ctypes.c_char_p
 
 
-def pointer(address: int) -> Any:
-    """Return an argument that is converted already, unlike a c_void_p at each call."""
+def pointer(address: int | None) -> Any:
+    """Return an argument that needs no conversion when it is used, unlike a c_void_p."""
     return ctypes.c_void_p.from_param(address)
 
 

@@ -132,7 +132,7 @@ class ListArguments(Arguments):
 
 
 # Kinds that are a part of a word in a register, by the format of that part (struct).
-_FORMATS = {
+_FORMATS: dict[str, Any] = {
     "s8": "b", "u8": "B", "s16": "h", "u16": "H", "s32": "i", "u32": "I",
     "s64": "q", "u64": "Q", "long": "q", "ulong": "Q", "ptr": "Q",
 }  # fmt: skip
