@@ -24,9 +24,11 @@ fills it in ``completed(self)``, which returns the final value.
 from __future__ import annotations
 
 import re
+import sys
 import types
 import typing
 from collections.abc import Mapping
+from functools import cached_property
 from typing import (
     Annotated,
     Any,
@@ -222,14 +224,29 @@ class Mentions:
         return re.findall(r"\{([^{}]*)\}", value)
 
 
-@dataclass(frozen=True, slots=True)
 class Key:
-    """The schema of one key of a mapping."""
+    """The schema of one key of a mapping: a field of a dataclass."""
 
-    name: str
-    attribute: str
-    hint: Any
-    required: bool
+    def __init__(self, schema: type, attribute: str, *, required: bool) -> None:
+        self.name = attribute.rstrip("_")
+        self.attribute = attribute
+        self.required = required
+        self._schema = schema
+
+    @cached_property
+    def hint(self) -> Any:
+        """The type of its value.
+
+        The annotation is compiled here: a document has few of the keys that its schema knows.
+        """
+        owner = next(
+            each for each in self._schema.__mro__
+            if self.attribute in vars(each).get("__annotations__", ())
+        )  # fmt: skip
+        alone = types.ModuleType(owner.__module__)
+        alone.__annotations__ = {self.attribute: owner.__annotations__[self.attribute]}
+        names = {**vars(owner), **vars(sys.modules[owner.__module__])}
+        return typing.get_type_hints(alone, names, include_extras=True)[self.attribute]
 
 
 def is_scalar_class(schema: Any) -> bool:
@@ -245,13 +262,11 @@ def keys_of(schema: Any) -> tuple[Key, ...]:
     """Return the keys that the dataclass ``schema`` takes, in the order of its fields."""
     if schema in _KEYS:
         return _KEYS[schema]
-    hints = typing.get_type_hints(schema, include_extras=True)
     keys = tuple(
         Key(
-            item.name.rstrip("_"),
+            schema,
             item.name,
-            hints[item.name],
-            item.default is MISSING and item.default_factory is MISSING,
+            required=item.default is MISSING and item.default_factory is MISSING,
         )
         for item in fields(schema)
         if not item.metadata.get("derived")
