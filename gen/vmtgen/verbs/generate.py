@@ -33,7 +33,6 @@ template is removed.
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``vmtgen generate``."""
     parser.epilog = _EPILOGUE
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     modules.add_argument(parser, "all")
     parser.add_argument("--check", action="store_true", help="change nothing, print a diff")
     parser.add_argument(

@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "host",
         help="perform an operation of the host",
         epilog=_operations(),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=parser.formatter_class,
     )
     host.add_argument(
         "words", metavar="OPERATION", nargs="+", help="the operation and its arguments"
