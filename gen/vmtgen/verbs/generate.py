@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +12,8 @@ from vmtgen.common.files import shown
 from vmtgen.resources import directory, root
 
 if TYPE_CHECKING:
+    import argparse
+
     from vmtgen.compiler.generate import Change
 
 SUMMARY = "write the C, the manuals and the protocol pages from the specs and templates"
