@@ -208,8 +208,10 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("sys", type=Path, metavar="SYS", help="a NetBSD sys/ tree")
-    parser.add_argument("--count", type=int, default=40, help="how many are drawn (default: 40)")
-    parser.add_argument("--seed", type=int, default=19, help="of the draw (default: 19)")
+    parser.add_argument(
+        "--count", type=int, default=40, help="how many modules to draw (default: 40)"
+    )
+    parser.add_argument("--seed", type=int, default=19, help="random seed (default: 19)")
     parser.add_argument("--machine", default="amd64", help="amd64, i386 or aarch64")
     parser.add_argument("--page", type=Path, help="write the table there too, as Markdown")
     args = parser.parse_args()

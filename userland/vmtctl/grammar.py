@@ -1,8 +1,8 @@
 """The command line as data: commands, options, arguments, and the parser that reads them.
 
-argparse would take more time than the whole command.  With twelve commands, Python 3.11, and the
-time of a bare interpreter as 1, ``vmtctl status`` takes 1.5; the import of argparse and subprocess
-alone takes 2.3 to 2.7, and with a parser of these tables 3.4, above the goal of 2.5
+argparse would take more time than the whole command.  Measured with twelve commands, Python 3.11,
+and the time of a bare interpreter as 1: ``vmtctl status`` takes 1.5; the import of argparse and
+subprocess alone takes 2.3 to 2.7, and with a parser of these tables 3.4, above the goal of 2.5
 (bench/startup.py).  The manual page and the completions need the same tables anyway.
 """
 

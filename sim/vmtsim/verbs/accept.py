@@ -123,7 +123,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     qemu = parser.add_argument_group("QEMU")
     qemu.add_argument("--qemu", metavar="PATH", help="qemu-system-x86_64, or -i386")
     qemu.add_argument("--cpus", type=_count, default=2, metavar="N", help="vCPUs (2)")
-    qemu.add_argument("--memory", type=_count, default=1024, metavar="MIB", help="(1024)")
+    qemu.add_argument("--memory", type=_count, default=1024, metavar="MIB", help="memory (1024)")
     qemu.add_argument(
         "--accel",
         choices=("tcg", "kvm"),

@@ -73,8 +73,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="all",
         metavar="LIST",
         help="debug options of the kernel: none, generic, all, or a comma-separated list of "
-        "DIAGNOSTIC, DEBUG, LOCKDEBUG and HEARTBEAT; with fewer, it panics less and is damaged "
-        "instead (all)",
+        "DIAGNOSTIC, DEBUG, LOCKDEBUG and HEARTBEAT; each detects some errors and "
+        "panics; without it, they damage the kernel (all)",
     )
     arguments.add_concurrency(parser, cpus_default="the scenario's, or 1", points=True)
     parser.add_argument(
