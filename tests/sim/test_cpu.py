@@ -383,15 +383,17 @@ def test_code_that_ran_before_is_watched_as_well(machine: str) -> None:
     stub = cpu.layout.stubs + 3 * STUB_SIZE
     cpu.map(heap, 4096, RW)
     cpu.map(modules + 4096, 8192, RX)
-    # A load from the heap, a call of the kernel, and a return; in two regions of code.
+    # Two loads from the heap, a call of the kernel, and a return; in two regions of code.  The second
+    # load finds the page's translation, so only translated code can call the hook.
     places = (modules, modules + 8192)
     for place in places:
-        if machine == "aarch64":  # ldr x1, [x0]; stp x29, x30, [sp, #-16]!
-            start, end = bytes.fromhex("010040f9fd7bbfa9"), bytes.fromhex("fd7bc1a8c0035fd6")
-        elif machine == "amd64":  # mov rax, [rdi]
-            start, end = bytes.fromhex("488b07"), b"\xc3"
-        else:  # mov eax, [esp + 4]; mov eax, [eax]
-            start, end = bytes.fromhex("8b4424048b00"), b"\xc3"
+        if machine == "aarch64":  # ldr x1, [x0], twice; stp x29, x30, [sp, #-16]!
+            start = bytes.fromhex("010040f9010040f9fd7bbfa9")
+            end = bytes.fromhex("fd7bc1a8c0035fd6")
+        elif machine == "amd64":  # mov rax, [rdi], twice
+            start, end = bytes.fromhex("488b07488b07"), b"\xc3"
+        else:  # mov ecx, [esp + 4]; mov eax, [ecx], twice
+            start, end = bytes.fromhex("8b4c24048b018b01"), b"\xc3"
         cpu.write(place, start + _relative(machine, place + len(start), stub) + end)
     found: list[tuple[bool, int, int, bool]] = []
 
@@ -406,7 +408,7 @@ def test_code_that_ran_before_is_watched_as_well(machine: str) -> None:
     run()
     cpu.watch_accesses(lambda *access: found.append(access), heap, heap + 4096)
     run()
-    assert found == [(False, heap + 8, cpu.pointer_size, False)] * 2
+    assert found == [(False, heap + 8, cpu.pointer_size, False)] * 4
 
 
 def test_unknown_machine_is_refused_with_known_ones() -> None:
