@@ -174,7 +174,7 @@ class Frames:
         return address if page is None else page | address & PAGE - 1
 
     def watched(self, start: int, end: int) -> list[range]:
-        """Return the physical addresses of frames whose pages may lie in a range."""
+        """Return the physical addresses of frames whose pages may be in a range."""
         return [
             range(pool.physical, pool.physical + _ROOM)
             for pool in self._pools
