@@ -383,8 +383,8 @@ def test_code_that_ran_before_is_watched_as_well(machine: str) -> None:
     stub = cpu.layout.stubs + 3 * STUB_SIZE
     cpu.map(heap, 4096, RW)
     cpu.map(modules + 4096, 8192, RX)
-    # Two loads from the heap, a call of the kernel, and a return; in two regions of code.  The second
-    # load finds the page's translation, so only translated code can call the hook.
+    # Two loads from the heap, a call of the kernel, and a return; in two regions of code.  The
+    # second load finds the page's translation, so only translated code can call the hook.
     places = (modules, modules + 8192)
     for place in places:
         if machine == "aarch64":  # ldr x1, [x0], twice; stp x29, x30, [sp, #-16]!
