@@ -183,7 +183,8 @@ def test_committed_page_is_output_of_bench() -> None:
     head, _, _ = empty.partition("Measured on ")
     assert text.startswith(head), "write it again: make bench PAGE=docs/bench.md"
     pictures = re.findall(r"^!\[[^]]+\]\((bench/[a-z]+\.svg)\)$", text, re.MULTILINE)
-    assert pictures == [f"bench/{name}.svg" for name in ("specs", "messages", "addresses", "seeds")]
+    names = ("length", "specs", "messages", "addresses", "seeds")
+    assert pictures == [f"bench/{name}.svg" for name in names]
     assert set(PARTS) > {Path(name).stem for name in pictures}
     for name in pictures:
         assert (ROOT / "docs" / name).read_text(encoding="utf-8").rstrip().endswith("</svg>")
